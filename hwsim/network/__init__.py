@@ -1,0 +1,47 @@
+"""The integer network: everything downstream of training sees only this (docs/ir.md)."""
+
+from hwsim.network.network import INPUT, Network, verify
+from hwsim.network.ops import (
+    Add,
+    ArgMax,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool2d,
+    MuxConv2d,
+    Op,
+    Requantize,
+)
+from hwsim.network.reference import evaluate
+from hwsim.network.storage import SPEC_VERSION, load, network_hash, save
+from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for
+
+__all__ = [
+    "INPUT",
+    "MAX_BITS",
+    "SPEC_VERSION",
+    "Add",
+    "Alphabet",
+    "ArgMax",
+    "AvgPool2d",
+    "Conv2d",
+    "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "Linear",
+    "MaxPool2d",
+    "MuxConv2d",
+    "Network",
+    "Op",
+    "Requantize",
+    "TensorType",
+    "bits_for",
+    "evaluate",
+    "load",
+    "network_hash",
+    "save",
+    "verify",
+]
