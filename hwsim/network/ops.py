@@ -110,7 +110,8 @@ class _Windowed(Op):
         )
         if min(out) < 1:
             raise self.fail(
-                f"kernel {list(kernel)} with pad {list(pad)} does not fit input {x.height}x{x.width}"
+                f"kernel {list(kernel)} with pad {list(pad)} does not fit input "
+                f"{x.height}x{x.width}"
             )
         return out
 
