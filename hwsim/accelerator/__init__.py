@@ -1,0 +1,41 @@
+"""The pipelined multiplexer accelerator: mapping, exact cycles, memories, energy."""
+
+from hwsim.accelerator.cycles import (
+    CycleReport,
+    DeadlockError,
+    FifoCycles,
+    StageCycles,
+    simulate,
+)
+from hwsim.accelerator.folding import Fold, is_depthwise, is_mac
+from hwsim.accelerator.pipeline import (
+    DEFAULT_DEPTH,
+    SINK,
+    SOURCE,
+    Fifo,
+    Pipeline,
+    Stage,
+    Stream,
+    build_pipeline,
+)
+from hwsim.accelerator.timing import Timing
+
+__all__ = [
+    "DEFAULT_DEPTH",
+    "SINK",
+    "SOURCE",
+    "CycleReport",
+    "DeadlockError",
+    "Fifo",
+    "FifoCycles",
+    "Fold",
+    "Pipeline",
+    "Stage",
+    "StageCycles",
+    "Stream",
+    "Timing",
+    "build_pipeline",
+    "is_depthwise",
+    "is_mac",
+    "simulate",
+]

@@ -1,0 +1,193 @@
+"""Exact cycle counts of a pipeline: the figures that its RTL shows, without simulating it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwsim.accelerator import _solver as k
+from hwsim.accelerator.pipeline import SINK, SOURCE, Pipeline
+from hwsim.errors import HwsimError
+
+
+class DeadlockError(HwsimError):
+    """The pipeline stops for good with these FIFO depths; names the FIFOs that are full."""
+
+
+@dataclass(frozen=True)
+class StageCycles:
+    """What one stage did in the ``total_cycles`` of a run.
+
+    busy: a step started; blocked: data was there but no room in an output FIFO; starved: the
+    rest. accepted: beats taken in.
+    """
+
+    name: str
+    busy_cycles: int
+    starved_cycles: int
+    blocked_cycles: int
+
+
+@dataclass(frozen=True)
+class FifoCycles:
+    """Highest number of beats that one FIFO held at once, and beats that passed through it."""
+
+    name: str
+    depth: int
+    high_water: int
+    beats: int
+
+
+@dataclass(frozen=True)
+class CycleReport:
+    """Figures of one run; cycle 0 is the first in which the source may offer a beat.
+
+    Dates per frame: transfer of its first and last input beat and of its first and last output
+    beat. total_cycles: up to and including the last transfer.
+    """
+
+    frames: int
+    frame_first_input: tuple[int, ...]
+    frame_last_input: tuple[int, ...]
+    frame_first_output: tuple[int, ...]
+    frame_last_output: tuple[int, ...]
+    stages: tuple[StageCycles, ...]
+    fifos: tuple[FifoCycles, ...]
+
+    @property
+    def total_cycles(self) -> int:
+        return self.frame_last_output[-1] + 1
+
+    @property
+    def first_output_cycles(self) -> int:
+        """Cycles until the first output beat has left."""
+        return self.frame_first_output[0] + 1
+
+    @property
+    def frame_latency_cycles(self) -> int:
+        """Cycles from the first input beat of frame 0 to its last output beat, both included."""
+        return self.frame_last_output[0] - self.frame_first_input[0] + 1
+
+    @property
+    def frame_interval_cycles(self) -> int:
+        """Cycles between the last outputs of the last two frames (0 with a single frame)."""
+        if self.frames < 2:
+            return 0
+        return self.frame_last_output[-1] - self.frame_last_output[-2]
+
+
+def _cyclic(values: Sequence[int] | np.ndarray | None) -> np.ndarray:
+    array = np.zeros(1, np.int64) if values is None else np.asarray(values, np.int64).ravel()
+    if not array.size or array.min() < 0:
+        raise ValueError("gaps and stalls must be non-empty lists of cycles >= 0")
+    return array
+
+
+def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
+    """Stage table, output lists, need lists, FIFO table and sizes of the date rings."""
+    index = {fifo.name: i for i, fifo in enumerate(pipeline.fifos)}
+    stages = np.zeros((len(pipeline.stages), k.STAGE_COLUMNS), np.int64)
+    outs: list[int] = []
+    needs: list[int] = []
+    accept_size = done_size = 0
+    for row, stage in zip(stages, pipeline.stages, strict=True):
+        t = stage.timing
+        inputs = [index[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
+        outputs = [index[fifo.name] for fifo in pipeline.outputs_of(stage.name)]
+        # Between the first row still needed and the row being written there are never more than
+        # the ring and the rows that one output row frees.
+        advance = max(t.row_advance(p) for p in range(t.out_rows))
+        ahead = t.row_slots + advance + t.kernel[0] + 1
+        accept_cap = ahead * t.cols * t.beats if t.row_slots else 0
+        done_cap = (-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols if t.row_slots else 0
+        row[:] = (
+            t.rows,
+            t.cols,
+            t.beats,
+            t.out_rows,
+            t.out_cols,
+            *t.stride,
+            *t.pad,
+            *t.kernel,
+            t.row_slots,
+            t.groups,
+            t.steps,
+            t.emit_last_pixel,
+            t.emit_last_step,
+            t.latency,
+            len(needs),
+            accept_size,
+            accept_cap,
+            done_size,
+            done_cap,
+            inputs[0],
+            inputs[1] if len(inputs) > 1 else -1,
+            len(outs),
+            len(outputs),
+        )
+        outs += outputs
+        needs += t.need
+        accept_size += accept_cap
+        done_size += done_cap
+    fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
+    at = 0
+    for i, fifo in enumerate(pipeline.fifos):
+        fifos[i] = fifo.depth, fifo.latency, at
+        at += fifo.depth
+    sizes = np.array([at, accept_size + 1, done_size + 1], np.int64)
+    return stages, np.array(outs, np.int64), np.array(needs, np.int64), fifos, sizes
+
+
+def simulate(
+    pipeline: Pipeline,
+    frames: int = 3,
+    gaps: Sequence[int] | np.ndarray | None = None,
+    stalls: Sequence[int] | np.ndarray | None = None,
+) -> CycleReport:
+    """Run ``frames`` frames back to back.
+
+    gaps[j]: idle cycles of the source between input beats j-1 and j (before the first beat for
+    j = 0); stalls[t]: cycles in which the sink is not ready after output beat t-1. Both repeat
+    cyclically; None means none. Raises DeadlockError when the FIFO depths stop the pipeline,
+    ValueError for fewer than 1 frame or negative gaps.
+    """
+    if frames < 1:
+        raise ValueError(f"frames must be >= 1, not {frames}")
+    stages, outs, needs, fifos, sizes = _tables(pipeline)
+    names = [fifo.name for fifo in pipeline.fifos]
+    source = next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE)
+    sink = next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK)
+    complete, state, fifo_state, dates = k.solve(
+        stages,
+        outs,
+        needs,
+        fifos,
+        source,
+        sink,
+        frames,
+        pipeline.input.frame_beats,
+        pipeline.output.frame_beats,
+        _cyclic(gaps),
+        _cyclic(stalls),
+        sizes,
+    )
+    if not complete:
+        full = [
+            f"{fifo.name} (depth {fifo.depth})"
+            for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
+            if s[k.PUSHED] - s[k.POPPED] == fifo.depth
+        ]
+        raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
+    total = int(dates[-1, 3]) + 1
+    report = []
+    for stage, s in zip(pipeline.stages, state, strict=True):
+        busy, blocked = stage.timing.frame_steps * frames, int(s[k.BLOCKED])
+        report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
+    high = [
+        FifoCycles(name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))
+        for name, fifo, s in zip(names, pipeline.fifos, fifo_state, strict=True)
+    ]
+    columns = [tuple(int(v) for v in column) for column in dates.T]
+    return CycleReport(frames, *columns, tuple(report), tuple(high))

@@ -1,0 +1,135 @@
+"""How taps and weights are laid out in a stage's weight store, bit by bit.
+
+One word per step: for each output lane, for each input lane: the tap (``MuxConv2d`` only, lowest
+bits), then the weight code; a dense or depthwise convolution has one code per kernel position
+instead. Lanes past the last channel hold weight 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from hwsim.accelerator.pipeline import Stage
+from hwsim.network import Alphabet, Conv2d, Linear, MuxConv2d
+
+
+@dataclass(frozen=True)
+class WeightCode:
+    """Encoding of one weight.
+
+    kind ``int``: two's complement of ``bits``. kind ``sign``: bit 0 set for a negative weight,
+    then ``exponent_bits`` of a power of two, then a bit that is set for weight 0, present only
+    when ``zero``.
+    """
+
+    kind: str
+    bits: int
+    exponent_bits: int = 0
+    zero: bool = False
+
+    @classmethod
+    def choose(cls, alphabet: Alphabet, weight: np.ndarray) -> WeightCode:
+        """The narrowest code for ``weight``, whose entries are in ``alphabet`` or 0."""
+        if alphabet.name == "ternary":
+            return cls("int", 2)
+        if alphabet.name.startswith("int"):
+            return cls("int", int(alphabet.name[-1]))
+        exponent_bits = int(alphabet.name[-1]) - 1 if alphabet.is_pow2 else 0
+        zero = bool((weight == 0).any())
+        return cls("sign", 1 + exponent_bits + zero, exponent_bits, zero)
+
+    def encode(self, weight: np.ndarray) -> np.ndarray:
+        """Codes of ``weight`` (same shape) as unsigned integers."""
+        if self.kind == "int":
+            return weight & ((1 << self.bits) - 1)
+        size = np.abs(weight)
+        exponent = np.where(size > 0, np.log2(np.maximum(size, 1)).round().astype(np.int64), 0)
+        code = (weight < 0).astype(np.int64) | exponent << 1
+        return code | (weight == 0).astype(np.int64) << (self.bits - 1) if self.zero else code
+
+
+@dataclass(frozen=True, eq=False)
+class WeightStore:
+    """Contents of a stage's weight store.
+
+    weight: [words, output lanes, input lanes, positions] integers; tap: [words, output lanes,
+    input lanes] or None. words: the memory image, ``bits`` wide each. Depthwise stores have one
+    input lane.
+    """
+
+    weight: np.ndarray
+    tap: np.ndarray | None
+    code: WeightCode
+    tap_bits: int
+    words: tuple[int, ...]
+
+    @property
+    def slot_bits(self) -> int:
+        """Bits of one (output lane, input lane) pair."""
+        return self.tap_bits + self.code.bits * self.weight.shape[3]
+
+    @property
+    def bits(self) -> int:
+        """Width of a word."""
+        return self.weight.shape[1] * self.weight.shape[2] * self.slot_bits
+
+
+def _by_step(stage: Stage, array: np.ndarray) -> np.ndarray:
+    """[outputs, inputs, positions] to [words, output lanes, input lanes, positions]."""
+    x, timing = stage.inputs[0], stage.timing
+    outputs, _, positions = array.shape
+    if isinstance(stage.op, Linear) and x.flat:
+        # Vector index is (channel, row, column); beats arrive pixel by pixel.
+        pixels = x.type.height * x.type.width
+        array = array.reshape(outputs, x.type.channels, pixels).transpose(0, 2, 1)
+    else:
+        array = array.transpose(0, 2, 1)
+    lead = array.shape[:2]
+    padded = np.zeros((*lead, x.beats * x.lanes), np.int64)
+    padded[..., : array.shape[2]] = array
+    if isinstance(stage.op, Linear):
+        steps = padded.reshape(outputs, timing.steps, x.lanes, 1)
+    else:
+        steps = padded.reshape(outputs, positions, timing.steps, x.lanes).transpose(0, 2, 3, 1)
+    whole = np.zeros((timing.groups * stage.fold.pe, *steps.shape[1:]), np.int64)
+    whole[:outputs] = steps
+    whole = whole.reshape(timing.groups, stage.fold.pe, *steps.shape[1:])
+    return whole.transpose(0, 2, 1, 3, 4).reshape(-1, stage.fold.pe, *steps.shape[2:])
+
+
+def _depthwise(stage: Stage, array: np.ndarray) -> np.ndarray:
+    x = stage.inputs[0]
+    padded = np.zeros((x.beats * x.lanes, array.shape[2]), np.int64)
+    padded[: len(array)] = array[:, 0]
+    return padded.reshape(x.beats, x.lanes, 1, -1)
+
+
+@lru_cache(maxsize=256)
+def weight_store(stage: Stage) -> WeightStore | None:
+    """The weight store of ``stage``, or None when its op has no weights."""
+    op = stage.op
+    if not isinstance(op, (MuxConv2d, Conv2d, Linear)):
+        return None
+    arrange = _depthwise if stage.kind == "depthwise" else _by_step
+    tap, tap_bits, weight = None, 0, op.weight
+    if isinstance(op, MuxConv2d):
+        tap_bits = (op.kernel[0] * op.kernel[1] - 1).bit_length()
+        tap = arrange(stage, op.tap[..., np.newaxis])[..., 0]
+    weight = arrange(stage, weight.reshape(*weight.shape[:2], -1))
+    code = WeightCode.choose(op.alphabet, weight)
+    codes = code.encode(weight)
+    words = []
+    for word in range(len(codes)):
+        value = at = 0
+        for o, i in np.ndindex(*codes.shape[1:3]):
+            if tap is not None:
+                value |= int(tap[word, o, i]) << at
+                at += tap_bits
+            for position in codes[word, o, i]:
+                value |= int(position) << at
+                at += code.bits
+        words.append(value)
+    return WeightStore(weight, tap, code, tap_bits, tuple(words))

@@ -1,0 +1,100 @@
+"""The accelerator: the stages and FIFOs of a pipeline, wired up."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, unsigned
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out, connect, flipped
+
+from hwsim.accelerator import SINK, SOURCE, Pipeline
+from hwsim.rtl.fifo import Fifo
+from hwsim.rtl.mac import DepthwiseStage, MacStage
+from hwsim.rtl.pointwise import AddStage, ArgMaxStage, PassStage
+from hwsim.rtl.pool import GlobalPoolStage, PoolStage
+from hwsim.rtl.resize import ResizeStage
+from hwsim.rtl.stage import StageComponent
+
+STAGES: dict[str, type[StageComponent]] = {
+    "mac": MacStage,
+    "depthwise": DepthwiseStage,
+    "pool": PoolStage,
+    "global_pool": GlobalPoolStage,
+    "add": AddStage,
+    "requantize": PassStage,
+    "fork": PassStage,
+    "argmax": ArgMaxStage,
+    "resize": ResizeStage,
+}
+"""Component of each kind of stage."""
+
+LEVEL_BITS = 16
+"""Bits that each FIFO level takes in the port ``levels``."""
+
+
+class Accelerator(Component):
+    """A whole network as a stream processor.
+
+    Members:
+    ``i``: input stream; a beat holds ``pipeline.input.lanes`` channels of a pixel, lane 0 in the
+    lowest bits, pixels in raster order, frames without a break.
+    ``o``: output stream of the same form (``pipeline.output``).
+    ``busy``, ``blocked``: one bit per stage, in the order of ``pipeline.stages``: it starts a
+    step in this cycle; it has its data but an output FIFO is full.
+    ``levels``: beats in each FIFO, 16 bits per FIFO in the order of ``pipeline.fifos``.
+    The last three only observe and may stay open.
+    """
+
+    def __init__(self, *, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        super().__init__(
+            {
+                "i": In(stream.Signature(unsigned(pipeline.input.bits))),
+                "o": Out(stream.Signature(unsigned(pipeline.output.bits))),
+                "busy": Out(len(pipeline.stages)),
+                "blocked": Out(len(pipeline.stages)),
+                "levels": Out(len(pipeline.fifos) * LEVEL_BITS),
+            }
+        )
+        self.stages: dict[str, StageComponent] = {}
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
+    def elaborate(self, platform):
+        m = Module()
+        pipeline = self._pipeline
+        self.stages = {}
+        for stage in pipeline.stages:
+            component = STAGES[stage.kind](
+                stage=stage, outputs=len(pipeline.outputs_of(stage.name))
+            )
+            m.submodules[f"stage_{stage.name}"] = self.stages[stage.name] = component
+        fifos = {}
+        for link in pipeline.fifos:
+            fifo = Fifo(width=link.stream.bits, depth=link.depth)
+            m.submodules[f"fifo_{link.name}"] = fifos[link.name] = fifo
+            if link.producer == SOURCE:
+                m.d.comb += [
+                    self.i.ready.eq(fifo.i.room),
+                    fifo.i.reserve.eq(self.i.valid & self.i.ready),
+                    fifo.i.write.eq(self.i.valid & self.i.ready),
+                    fifo.i.data.eq(self.i.payload),
+                ]
+            if link.consumer == SINK:
+                connect(m, fifo.o, flipped(self.o))
+        for stage in pipeline.stages:
+            component = self.stages[stage.name]
+            for n, link in enumerate(pipeline.outputs_of(stage.name)):
+                connect(m, getattr(component, f"o{n}"), fifos[link.name].i)
+            for n, link in enumerate(pipeline.inputs_of(stage.name)):
+                connect(m, fifos[link.name].o, getattr(component, f"i{n}"))
+        levels = [fifos[link.name].level for link in pipeline.fifos]
+        m.d.comb += [
+            self.busy.eq(Cat(*(component.busy for component in self.stages.values()))),
+            self.blocked.eq(Cat(*(component.blocked for component in self.stages.values()))),
+            self.levels.eq(
+                Cat(*(Cat(level, Const(0, LEVEL_BITS - len(level))) for level in levels))
+            ),
+        ]
+        return m

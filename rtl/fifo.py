@@ -1,0 +1,103 @@
+"""The link between two stages: a FIFO that counts its free slots for the producer."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out, Signature
+
+from hwsim.accelerator.timing import fifo_latency
+from hwsim.rtl.util import index
+
+
+def credit_signature(width: int) -> Signature:
+    """Producer's side of a link.
+
+    Members: ``room`` (a slot is free), ``reserve`` (take one slot, only while ``room``),
+    ``write`` and ``data`` (fill the slot that was reserved first; any number of cycles later).
+    """
+    return Signature(
+        {"room": In(1), "reserve": Out(1), "write": Out(1), "data": Out(unsigned(width))}
+    )
+
+
+class Fifo(Component):
+    """First in, first out, ``depth`` beats of ``width`` bits.
+
+    The producer reserves a slot when it starts the work whose result will fill it, so the FIFO
+    never overflows and its ``write`` needs no handshake. A slot is free again one cycle after
+    its beat was taken. A written beat is offered ``fifo_latency(depth)`` cycles later. Beat n
+    lies in word ``n mod depth``.
+
+    Parameters: width >= 1 (bits), depth >= 1 (beats).
+    Members: ``i`` (credit_signature, flipped), ``o`` (stream), ``level`` (beats written and not
+    yet taken).
+    """
+
+    def __init__(self, *, width: int, depth: int) -> None:
+        if type(width) is not int or width < 1:
+            raise ValueError(f"width must be an integer >= 1, not {width!r}")
+        if type(depth) is not int or depth < 1:
+            raise ValueError(f"depth must be an integer >= 1, not {depth!r}")
+        self._width, self._depth = width, depth
+        super().__init__(
+            {
+                "i": In(credit_signature(width)),
+                "o": Out(stream.Signature(unsigned(width))),
+                "level": Out(range(depth + 1)),
+            }
+        )
+
+    @property
+    def width(self) -> int:
+        return self._width
+
+    @property
+    def depth(self) -> int:
+        return self._depth
+
+    def elaborate(self, platform):
+        m = Module()
+        depth = self._depth
+        m.submodules.memory = memory = Memory(shape=unsigned(self._width), depth=depth, init=[])
+        write = memory.write_port()
+        free = Signal(range(depth + 1), init=depth)
+        offered = Signal(range(depth + 1))
+        taken = Signal()
+        m.d.comb += [self.i.room.eq(free != 0), taken.eq(self.o.valid & self.o.ready)]
+        m.d.sync += [
+            free.eq(free + taken - self.i.reserve),
+            self.level.eq(self.level + self.i.write - taken),
+        ]
+
+        def step(pointer):
+            wrapped = Signal.like(pointer, name=f"{pointer.name}_next")
+            m.d.comb += wrapped.eq(pointer + 1)
+            with m.If(pointer == depth - 1):
+                m.d.comb += wrapped.eq(0)
+            return wrapped
+
+        write_at = Signal(index(depth))
+        read_at = Signal(index(depth))
+        m.d.comb += [write.addr.eq(write_at), write.data.eq(self.i.data), write.en.eq(self.i.write)]
+        with m.If(self.i.write):
+            m.d.sync += write_at.eq(step(write_at))
+        read_next = step(read_at)
+        with m.If(taken):
+            m.d.sync += read_at.eq(read_next)
+        m.d.comb += self.o.valid.eq(offered != 0)
+        if fifo_latency(depth) == 1:
+            read = memory.read_port(domain="comb")
+            m.d.comb += read.addr.eq(read_at)
+            m.d.sync += offered.eq(offered + self.i.write - taken)
+        else:
+            # The memory reads one cycle ahead; a beat counts as offered once it can be read.
+            read = memory.read_port()
+            m.d.comb += read.addr.eq(read_at)
+            with m.If(taken):
+                m.d.comb += read.addr.eq(read_next)
+            written = Signal()
+            m.d.sync += [written.eq(self.i.write), offered.eq(offered + written - taken)]
+        m.d.comb += self.o.payload.eq(read.data)
+        return m

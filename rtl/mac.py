@@ -1,0 +1,142 @@
+"""Multiply-accumulate stages: the multiplexer array, and its dense and depthwise relatives."""
+
+from __future__ import annotations
+
+from operator import add
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component
+
+from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
+from hwsim.network import MuxConv2d
+from hwsim.rtl.stage import StageComponent
+from hwsim.rtl.util import Pipe, element, named
+from hwsim.rtl.window import window_taps
+
+
+def multiply(x: Value, code: Value, encoding: WeightCode) -> Value:
+    """``x`` times the weight that ``code`` stands for."""
+    if encoding.kind == "int":
+        return x * code.as_signed()
+    size = x
+    if encoding.exponent_bits:
+        size = x << code[1 : 1 + encoding.exponent_bits]
+    product = Mux(code[0], -size, size)
+    return Mux(code[encoding.bits - 1], 0, product) if encoding.zero else product
+
+
+def multiply_constant(x: Value, weight: int) -> Value:
+    """``x`` times a weight that is fixed in the fabric: wiring and at most a negation."""
+    if weight == 0:
+        return Const(0)
+    size = abs(weight)
+    if size & (size - 1) == 0:
+        shifted = x << (size.bit_length() - 1) if size > 1 else x
+        return -shifted if weight < 0 else shifted
+    return x * Const(weight)
+
+
+class _Weights:
+    """Where a step's taps and weights come from: on-chip memory, or constants in the fabric."""
+
+    def __init__(self, m: Module, store: WeightStore, style: str, address: Value) -> None:
+        self.store = store
+        self.fixed = style == "constant" and len(store.words) == 1
+        if self.fixed:
+            return
+        if style == "constant":
+            word = Signal(store.bits, name="weight_word")
+            m.d.sync += word.eq(Array([Const(w, store.bits) for w in store.words])[address])
+            self.word: Value = word
+        else:
+            m.submodules.weights = memory = Memory(
+                shape=unsigned(store.bits), depth=len(store.words), init=store.words
+            )
+            read = memory.read_port()
+            m.d.comb += read.addr.eq(address)
+            self.word = read.data
+
+    def _slot(self, o: int, i: int) -> Value:
+        at = (o * self.store.weight.shape[2] + i) * self.store.slot_bits
+        return self.word[at : at + self.store.slot_bits]
+
+    def select(self, taps: list[Value], o: int, i: int) -> Value:
+        """The tap that output lane ``o`` reads of input lane ``i``: the multiplexer."""
+        if len(taps) == 1:
+            return taps[0]
+        if self.fixed:
+            assert self.store.tap is not None
+            return taps[int(self.store.tap[0, o, i])]
+        return Array(taps)[self._slot(o, i)[: self.store.tap_bits]]
+
+    def product(self, x: Value, o: int, i: int, position: int) -> Value:
+        """``x`` times the weight of (output lane, input lane, kernel position)."""
+        if self.fixed:
+            return multiply_constant(x, int(self.store.weight[0, o, i, position]))
+        code = self.store.code
+        at = self.store.tap_bits + position * code.bits
+        return multiply(x, self._slot(o, i)[at : at + code.bits], code)
+
+
+class MacStage(StageComponent):
+    """``MuxConv2d``, ``Conv2d`` and ``Linear``: pe x simd products a cycle, summed per lane.
+
+    For each output pixel and each group of ``pe`` outputs it walks the groups of ``simd`` inputs.
+    """
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        stage = self._stage
+        store = weight_store(stage)
+        assert store is not None
+        if stage.timing.streaming:
+            (beat,) = pipe.register([self.i0.payload], "x")
+            beats = [beat]
+        else:
+            beats = window_taps(m, control, self.i0.payload, pipe)
+        weights = _Weights(m, store, stage.fold.weights, pipe.at("address", pipe.latency - 1))
+        taps = [self.lanes(beat) for beat in beats]
+        mux = isinstance(stage.op, MuxConv2d)
+        products = []
+        for o in range(stage.fold.pe):
+            for i in range(stage.inputs[0].lanes):
+                lane = [tap[i] for tap in taps]
+                if mux:
+                    products.append(weights.product(weights.select(lane, o, i), o, i, 0))
+                else:
+                    products += [weights.product(x, o, i, t) for t, x in enumerate(lane)]
+        held = pipe.register(products, "product")
+        terms = len(held) // stage.fold.pe
+        trees = [held[o * terms : (o + 1) * terms] for o in range(stage.fold.pe)]
+        sums = pipe.reduce(trees, add, "sum")
+        if stage.timing.steps == 1:
+            return sums
+        accumulators = []
+        for o, value in enumerate(sums):
+            held_sum = Signal(element(stage.accumulator), name=f"accumulator_{o}")
+            with m.If(pipe["start"]):
+                m.d.sync += held_sum.eq(Mux(pipe["first"], 0, held_sum) + value)
+            accumulators.append(held_sum)
+        pipe.advance()
+        return accumulators
+
+
+class DepthwiseStage(StageComponent):
+    """Depthwise ``Conv2d``: every lane sums the window of its own channel."""
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        stage = self._stage
+        store = weight_store(stage)
+        assert store is not None
+        taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
+        weights = _Weights(m, store, stage.fold.weights, pipe.at("n", pipe.latency - 1))
+        lanes = stage.inputs[0].lanes
+        products = [
+            weights.product(tap[lane], lane, 0, t)
+            for lane in range(lanes)
+            for t, tap in enumerate(taps)
+        ]
+        held = pipe.register(products, "product")
+        terms = len(taps)
+        trees = [held[lane * terms : (lane + 1) * terms] for lane in range(lanes)]
+        return [named(m, f"total_{n}", v) for n, v in enumerate(pipe.reduce(trees, add, "sum"))]

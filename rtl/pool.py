@@ -1,0 +1,55 @@
+"""Pooling stages: windows, and whole images."""
+
+from __future__ import annotations
+
+from operator import add
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib.wiring import Component
+
+from hwsim.network import GlobalMaxPool, MaxPool2d
+from hwsim.rtl.stage import StageComponent
+from hwsim.rtl.util import Pipe, element
+from hwsim.rtl.window import window_taps
+
+
+def larger(a: Value, b: Value) -> Value:
+    """The larger of two values."""
+    return Mux(b > a, b, a)
+
+
+class PoolStage(StageComponent):
+    """``MaxPool2d`` and ``AvgPool2d`` (a sum): one window of ``lanes`` channels a cycle."""
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
+        trees = list(zip(*taps, strict=True))
+        combine = larger if isinstance(self._stage.op, MaxPool2d) else add
+        return pipe.reduce(trees, combine, "pooled")
+
+
+class GlobalPoolStage(StageComponent):
+    """``GlobalMaxPool`` and ``GlobalAvgPool`` (a sum): one beat a cycle.
+
+    The results leave with the frame's last pixel.
+
+    The running results of the channel groups move through a ring of registers, so that each one
+    is at its end when the next beat of its channels arrives.
+    """
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        stage = self._stage
+        (beat,) = pipe.register([self.i0.payload], "x")
+        shape = element(stage.accumulator)
+        results = []
+        for lane, x in enumerate(self.lanes(beat)):
+            ring = [Signal(shape, name=f"running_{lane}_{n}") for n in range(stage.inputs[0].beats)]
+            largest = isinstance(stage.op, GlobalMaxPool)
+            following = larger(ring[-1], x) if largest else ring[-1] + x
+            with m.If(pipe["start"]):
+                m.d.sync += ring[0].eq(Mux(pipe["first_pixel"], x, following))
+                for held, previous in zip(ring[1:], ring[:-1], strict=True):
+                    m.d.sync += held.eq(previous)
+            results.append(ring[0])
+        pipe.advance()
+        return results

@@ -1,0 +1,38 @@
+"""Change the number of lanes of a stream."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
+from amaranth.lib.wiring import Component
+
+from hwsim.rtl.stage import StageComponent
+from hwsim.rtl.util import Pipe, named
+
+
+class ResizeStage(StageComponent):
+    """Collects a pixel's beats of one width and hands them out in another.
+
+    Two pixels fit, so that one is collected while the other is handed out.
+    """
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        x, y = self._stage.inputs[0], self._stage.output
+        bits = x.type.bits
+        accept = named(m, "accept", control.valid & control.ready)
+        pixels = []
+        for slot in range(2):
+            beats = []
+            for beat in range(x.beats):
+                held = Signal(x.bits, name=f"pixel_{slot}_{beat}", reset_less=True)
+                with m.If(accept & (control.w_slot == slot) & (control.w_beat == beat)):
+                    m.d.sync += held.eq(self.i0.payload)
+                beats.append(held)
+            # Room for the lanes of the last beat that lie past the last channel.
+            pixels.append(Cat(*beats, Const(0, y.bits)))
+        pixel = Signal(len(pixels[0]), name="pixel_out")
+        m.d.comb += pixel.eq(Array(pixels)[control.r_slot])
+        beats = [pixel[n * y.bits : (n + 1) * y.bits] for n in range(y.beats)]
+        chosen = Signal(y.bits, name="beat")
+        m.d.comb += chosen.eq(Array(beats)[control.n])
+        (beat,) = pipe.register([chosen], "beat_r")
+        return [beat[n * bits : (n + 1) * bits] for n in range(y.lanes)]

@@ -1,0 +1,150 @@
+"""Base of all stages: ports, output FIFO handshake, and the requantizer at a stage's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, Value, signed, unsigned
+from amaranth.lib import stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from hwsim.accelerator.pipeline import Stage
+from hwsim.accelerator.requantize import requantize_store
+from hwsim.rtl.control import StreamControl, WindowControl
+from hwsim.rtl.fifo import credit_signature
+from hwsim.rtl.util import Pipe, element, lanes_of, named
+from hwsim.rtl.window import window_control_bits
+
+
+class StageComponent(Component):
+    """One stage of the pipeline.
+
+    Members: ``i0`` (and ``i1``): input streams of whole beats; ``o0``, ``o1``...: one credit
+    port per output FIFO, which all carry the same beats; ``busy``: a step starts in this cycle;
+    ``blocked``: a step has its data but an output FIFO is full.
+
+    ``probes``, filled at elaboration, holds for each tensor of the stage a strobe and the lane
+    values of a beat, for tests to watch.
+
+    A beat enters the output FIFOs ``stage.timing.latency`` cycles after its step's start; the
+    component checks at elaboration that its datapath has just that many registers.
+    """
+
+    def __init__(self, *, stage: Stage, outputs: int) -> None:
+        if type(outputs) is not int or outputs < 1:
+            raise ValueError(f"outputs must be an integer >= 1, not {outputs!r}")
+        self._stage, self._outputs = stage, outputs
+        members = {
+            f"i{n}": In(stream.Signature(unsigned(x.bits))) for n, x in enumerate(stage.inputs)
+        }
+        for n in range(outputs):
+            members[f"o{n}"] = Out(credit_signature(stage.output.bits))
+        super().__init__({**members, "busy": Out(1), "blocked": Out(1)})
+
+    @property
+    def stage(self) -> Stage:
+        return self._stage
+
+    @property
+    def outputs(self) -> int:
+        return self._outputs
+
+    def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
+        """Values of the op for the step in flight; advances ``pipe``."""
+        raise NotImplementedError
+
+    def elaborate(self, platform):
+        m = Module()
+        stage = self._stage
+        inputs = [getattr(self, f"i{n}") for n in range(len(stage.inputs))]
+        outputs = [getattr(self, f"o{n}") for n in range(self._outputs)]
+        if stage.timing.streaming:
+            control = StreamControl(timing=stage.timing)
+        else:
+            control = WindowControl(timing=stage.timing)
+        m.submodules.control = control
+        valid = Cat(*(i.valid for i in inputs)).all()
+        m.d.comb += [
+            control.valid.eq(valid),
+            control.room.eq(Cat(*(o.room for o in outputs)).all()),
+            self.busy.eq(control.start),
+            self.blocked.eq(control.blocked),
+        ]
+        for i in inputs:
+            m.d.comb += i.ready.eq(control.ready & valid)
+        pipe = Pipe(m, **self.control_bits(control))
+        values = self.datapath(m, control, pipe)
+        self.probes = {}
+        name = stage.op.name if stage.op is not None and stage.op is not stage.rider else "x"
+        shape = element(stage.accumulator)
+        values = [named(m, f"{name}_{n}", v, shape) for n, v in enumerate(values)]
+        if name != "x":
+            self.probes[name] = (pipe["emit"], values)
+        if stage.rider is not None:
+            values = requantize(m, stage, values, pipe)
+            self.probes[stage.rider.name] = (pipe["emit"], values)
+        if pipe.latency != stage.timing.latency:
+            raise AssertionError(
+                f"stage {stage.name}: datapath has {pipe.latency} registers, "
+                f"its timing says {stage.timing.latency}"
+            )
+        shape = element(stage.output.type)
+        data = Cat(*(named(m, f"o_{n}", v, shape) for n, v in enumerate(values)))
+        for o in outputs:
+            m.d.comb += [
+                o.reserve.eq(control.emit),
+                o.write.eq(pipe["emit"]),
+                o.data.eq(data),
+            ]
+        return m
+
+    def control_bits(self, control: Component) -> dict[str, Value]:
+        """Control signals that travel with the data."""
+        names = ("start", "emit", "first", "last", "n", "group", "address", "first_pixel", "pixel")
+        bits: dict[str, Value] = {name: getattr(control, name) for name in names}
+        return bits | (window_control_bits(control) if isinstance(control, WindowControl) else {})
+
+    def lanes(self, beat: Value, n: int = 0) -> list[Value]:
+        """Lanes of a beat of input ``n``."""
+        x = self._stage.inputs[n]
+        return lanes_of(beat, x.lanes, element(x.type))
+
+
+def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> list[Value]:
+    """``clamp((x * multiplier + bias) >> shift, lo, hi)`` on each lane.
+
+    The constants of the beat's channels come from a store that is read while the last register
+    before the requantizer is filled. One cycle, two when there is a multiplication.
+    """
+    store = requantize_store(stage)
+    op = stage.rider
+    if len(store.words) == 1:
+        word: Value = Const(store.words[0], store.bits)
+    else:
+        m.submodules.constants = memory = Memory(
+            shape=unsigned(store.bits), depth=len(store.words), init=store.words
+        )
+        read = memory.read_port()
+        m.d.comb += read.addr.eq(pipe.at(store.index, pipe.latency - 1))
+        word = read.data
+    multipliers, biases = [], []
+    for n in range(stage.output.lanes):
+        at = n * (store.multiplier_bits + store.bias_bits)
+        part = word[at : at + store.multiplier_bits + store.bias_bits]
+        multipliers.append(part[: store.multiplier_bits].as_signed())
+        biases.append(part[store.multiplier_bits :].as_signed())
+    total = signed(store.sum_bits)
+    if store.multiplier_bits:
+        products = [
+            named(m, f"scaled_{n}", x * k, total)
+            for n, (x, k) in enumerate(zip(values, multipliers, strict=True))
+        ]
+        held = pipe.register([*products, *biases], "scaled_r")
+        values, biases = held[: len(products)], held[len(products) :]
+    out = []
+    for n, (x, b) in enumerate(zip(values, biases, strict=True)):
+        shifted = named(m, f"shifted_{n}", named(m, f"sum_{n}", x + b, total) >> op.shift)
+        low = Mux(shifted < op.lo, op.lo, shifted)
+        out.append(named(m, f"clamped_{n}", Mux(shifted > op.hi, op.hi, low)))
+    return pipe.register(out, f"{op.name}_r")

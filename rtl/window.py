@@ -1,0 +1,85 @@
+"""Window memory: a ring of rows in kernel-many banks, from which any window is read at once."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.lib.memory import Memory
+
+from hwsim.accelerator.timing import Timing
+from hwsim.rtl.control import WindowControl, bank_columns
+from hwsim.rtl.util import Pipe, index, named
+
+
+def bank_words(timing: Timing) -> int:
+    """Words of each bank."""
+    return timing.row_slots // timing.kernel[0] * bank_columns(timing) * timing.beats
+
+
+def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> list[Value]:
+    """Write accepted beats and read the window of each step.
+
+    ``data`` is the beat being accepted. Returns one beat per tap, row by row, zero outside the
+    image; valid one cycle after the step's start for a 1x1 kernel, else two (the banks are
+    turned into place and put in registers). ``pipe`` advances accordingly.
+    """
+    timing = control.timing
+    kh, kw = timing.kernel
+    width = len(data)
+    row_size = bank_columns(timing) * timing.beats
+    address = index(bank_words(timing))
+    accept = named(m, "accept", control.valid & control.ready)
+    w_addr = Signal(address)
+    m.d.comb += w_addr.eq(Mux(control.w_slot[0], row_size, 0) + control.w_at + control.w_beat)
+    banks: list[list[Value]] = []
+    for y in range(kh):
+        row: list[Value] = []
+        slot = Signal(name=f"r_slot_{y}")
+        wraps = (control.r_bank_row > y) if timing.row_slots == 2 * kh else Const(0)
+        m.d.comb += slot.eq(control.r_slot[0] ^ wraps)
+        for x in range(kw):
+            memory = Memory(shape=unsigned(width), depth=bank_words(timing), init=[])
+            m.submodules[f"bank_{y}_{x}"] = memory
+            write, read = memory.write_port(), memory.read_port()
+            here = (control.w_bank_row == y) & (control.w_bank_col == x)
+            r_addr = Signal(address, name=f"r_addr_{y}_{x}")
+            m.d.comb += [
+                write.addr.eq(w_addr),
+                write.data.eq(data),
+                write.en.eq(accept & here),
+                r_addr.eq(
+                    Mux(slot, row_size, 0)
+                    + control.r_at
+                    + Mux(control.r_bank_col > x, timing.beats, 0)
+                    + control.n
+                ),
+                read.addr.eq(r_addr),
+                read.en.eq(control.start),
+            ]
+            row.append(read.data)
+        banks.append(row)
+    pipe.advance()
+    if timing.kernel == (1, 1):
+        return [banks[0][0]]
+    top, left = pipe["bank_row"], pipe["bank_col"]
+    rows = [
+        [Array([banks[(r + dy) % kh][x] for r in range(kh)])[top] for x in range(kw)]
+        for dy in range(kh)
+    ]
+    rows = [[named(m, f"row_{y}_{x}", v) for x, v in enumerate(row)] for y, row in enumerate(rows)]
+    taps = []
+    for dy in range(kh):
+        for dx in range(kw):
+            value = Array([rows[dy][(c + dx) % kw] for c in range(kw)])[left]
+            valid = pipe["row_valid"][dy] & pipe["col_valid"][dx]
+            taps.append(Mux(valid, value, 0))
+    return pipe.register(taps, "tap")
+
+
+def window_control_bits(control: WindowControl) -> dict[str, Value]:
+    """What ``window_taps`` needs to find in its pipe."""
+    return {
+        "bank_row": control.r_bank_row,
+        "bank_col": control.r_bank_col,
+        "row_valid": control.row_valid,
+        "col_valid": control.col_valid,
+    }
