@@ -132,7 +132,8 @@ def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> 
     for n in range(stage.output.lanes):
         at = n * (store.multiplier_bits + store.bias_bits)
         part = word[at : at + store.multiplier_bits + store.bias_bits]
-        multipliers.append(part[: store.multiplier_bits].as_signed())
+        if store.multiplier_bits:
+            multipliers.append(part[: store.multiplier_bits].as_signed())
         biases.append(part[store.multiplier_bits :].as_signed())
     total = signed(store.sum_bits)
     if store.multiplier_bits:

@@ -1,0 +1,196 @@
+"""Run an accelerator in Amaranth's simulator and measure what the cycle model predicts.
+
+The harness offers beats with given gaps, takes them with given stalls, watches every tensor
+through the stages' probes, and returns the same figures as ``hwsim.accelerator.simulate``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from amaranth.sim import Simulator
+
+from hwsim.accelerator import (
+    CycleReport,
+    FifoCycles,
+    Fold,
+    Pipeline,
+    StageCycles,
+    Stream,
+    build_pipeline,
+    is_mac,
+)
+from hwsim.network import Flatten, Network
+from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
+
+
+def to_beats(stream: Stream, images: np.ndarray) -> list[int]:
+    """Beats of ``images`` [frames, channels, height, width], frame after frame."""
+    bits, beats = stream.type.bits, []
+    pixels = images.transpose(0, 2, 3, 1).reshape(-1, stream.type.channels)
+    for pixel in pixels:
+        for first in range(0, len(pixel), stream.lanes):
+            beat = 0
+            for lane, value in enumerate(pixel[first : first + stream.lanes]):
+                beat |= (int(value) & ((1 << bits) - 1)) << (lane * bits)
+            beats.append(beat)
+    return beats
+
+
+def from_lanes(stream: Stream, lanes: Sequence[Sequence[int]]) -> np.ndarray:
+    """[frames, channels, height, width] from the lane values of whole frames of beats."""
+    t = stream.type
+    array = np.array(lanes, np.int64).reshape(-1, t.height, t.width, stream.beats * stream.lanes)
+    return array[..., : t.channels].transpose(0, 3, 1, 2)
+
+
+def split(stream: Stream, beat: int) -> list[int]:
+    """Lane values of a beat."""
+    t = stream.type
+    values = [beat >> (n * t.bits) & ((1 << t.bits) - 1) for n in range(stream.lanes)]
+    return [v - (1 << t.bits) if t.signed and v >> (t.bits - 1) else v for v in values]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one simulation showed: figures, every tensor, and the output."""
+
+    report: CycleReport
+    tensors: dict[str, np.ndarray]
+    output: np.ndarray
+
+
+def run(
+    pipeline: Pipeline,
+    images: np.ndarray,
+    gaps: Sequence[int] = (0,),
+    stalls: Sequence[int] = (0,),
+    limit: int = 200_000,
+) -> Run:
+    """Simulate ``images`` [frames, channels, height, width]; fails after ``limit`` cycles."""
+    dut = Accelerator(pipeline=pipeline)
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    frames = len(images)
+    feed = to_beats(pipeline.input, images)
+    out_beats, in_beats = pipeline.output.frame_beats, pipeline.input.frame_beats
+    probes = [
+        (tensor, strobe, lanes)
+        for stage in dut.stages.values()
+        for tensor, (strobe, lanes) in stage.probes.items()
+    ]
+    flat = [signal for _, strobe, lanes in probes for signal in (strobe, *lanes)]
+    seen: dict[str, list[list[int]]] = {tensor: [] for tensor, _, _ in probes}
+    went_in: list[int] = []
+    came_out: list[int] = []
+    results: list[list[int]] = []
+    busy, blocked = np.zeros((2, len(pipeline.stages)), np.int64)
+    high = np.zeros(len(pipeline.fifos), np.int64)
+    passed = np.zeros(len(pipeline.fifos), np.int64)
+
+    async def bench(ctx):  # type: ignore[no-untyped-def]
+        nonlocal busy, blocked
+        wait, stall = gaps[0], stalls[0]
+        for cycle in range(limit):
+            offers = len(went_in) < len(feed) and wait == 0
+            ctx.set(dut.i.valid, offers)
+            ctx.set(dut.i.payload, feed[len(went_in)] if offers else 0)
+            ctx.set(dut.o.ready, stall == 0)
+            sample = await ctx.tick().sample(
+                dut.i.ready, dut.o.valid, dut.o.payload, dut.busy, dut.blocked, dut.levels, *flat
+            )
+            _, _, ready, valid, payload, is_busy, is_blocked, levels, *values = sample
+            at = 0
+            for tensor, _, lanes in probes:
+                if values[at]:
+                    seen[tensor].append(values[at + 1 : at + 1 + len(lanes)])
+                at += 1 + len(lanes)
+            stages = range(len(pipeline.stages))
+            busy += [is_busy >> n & 1 for n in stages]
+            blocked += [is_blocked >> n & 1 for n in stages]
+            for n in range(len(high)):
+                high[n] = max(high[n], levels >> (n * LEVEL_BITS) & ((1 << LEVEL_BITS) - 1))
+            if offers and ready:
+                went_in.append(cycle)
+                wait = gaps[len(went_in) % len(gaps)]
+            elif wait:
+                wait -= 1
+            if valid and stall == 0:
+                came_out.append(cycle)
+                results.append(split(pipeline.output, payload))
+                stall = stalls[len(came_out) % len(stalls)]
+                if len(came_out) == frames * out_beats:
+                    return
+            elif stall:
+                stall -= 1
+        raise AssertionError(f"{len(came_out)} of {frames * out_beats} beats in {limit} cycles")
+
+    simulator.add_testbench(bench)
+    simulator.run()
+    total = came_out[-1] + 1
+    report = CycleReport(
+        frames,
+        tuple(went_in[::in_beats]),
+        tuple(went_in[in_beats - 1 :: in_beats]),
+        tuple(came_out[::out_beats]),
+        tuple(came_out[out_beats - 1 :: out_beats]),
+        tuple(
+            StageCycles(stage.name, int(b), total - int(b) - int(k), int(k))
+            for stage, b, k in zip(pipeline.stages, busy, blocked, strict=True)
+        ),
+        tuple(
+            FifoCycles(fifo.name, fifo.depth, int(h), int(p))
+            for fifo, h, p in zip(pipeline.fifos, high, passed, strict=True)
+        ),
+    )
+    streams = {tensor: stage.output for stage in pipeline.stages for tensor in stage.tensors}
+    tensors = {tensor: from_lanes(streams[tensor], lanes) for tensor, lanes in seen.items()}
+    return Run(report, tensors, from_lanes(pipeline.output, results))
+
+
+def check(network: Network, expected: dict[str, np.ndarray], got: Run, model: CycleReport) -> None:
+    """Every tensor and every cycle figure equal; Flatten has no stage and yields no tensor."""
+    for op in network.ops:
+        if not isinstance(op, Flatten):
+            want = expected[op.name]
+            shown = got.tensors[op.name].reshape(len(got.tensors[op.name]), *want.shape[1:])
+            assert np.array_equal(shown, want), op.name
+    want = expected[network.output]
+    assert np.array_equal(got.output.reshape(want.shape), want)
+    assert figures(got.report) == figures(model)
+
+
+def figures(report: CycleReport) -> dict[str, object]:
+    """All figures of a run that hardware shows."""
+    return {
+        "first_input": report.frame_first_input,
+        "last_input": report.frame_last_input,
+        "first_output": report.frame_first_output,
+        "last_output": report.frame_last_output,
+        "stages": report.stages,
+        "high_water": {fifo.name: fifo.high_water for fifo in report.fifos},
+    }
+
+
+def random_folding(network: Network, rng: np.random.Generator) -> dict[str, Fold]:
+    """Any lanes, dividing the channels or not, any weight style."""
+    folding = {}
+    for op in network.ops:
+        inputs = network.types[op.inputs[0]].channels
+        outputs = network.types[op.name].channels
+        folding[op.name] = Fold(
+            int(rng.integers(1, outputs + 1)) if is_mac(op) else 1,
+            int(rng.integers(1, min(inputs, 12) + 1)),
+            str(rng.choice(["memory", "constant"])),
+        )
+    return folding
+
+
+def random_depths(network: Network, folding: dict[str, Fold], rng: np.random.Generator) -> Pipeline:
+    """A pipeline with random FIFO depths, shallow and deep."""
+    pipeline = build_pipeline(network, folding)
+    return pipeline.with_depths(
+        {fifo.name: int(rng.choice([1, 2, 3, 5, 9, 40])) for fifo in pipeline.fifos}
+    )
