@@ -1,0 +1,66 @@
+"""What the accelerator is built like, which energy table counts, and how it is verified."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hwsim.config.loader import StrictModel
+
+WeightStyle = Literal["memory", "constant"]
+"""Taps and weights in on-chip memory, or in the fabric (the multiplexer becomes wiring)."""
+
+Lanes = Annotated[int, Field(ge=1, le=4096)]
+Probability = Annotated[float, Field(ge=0, le=0.9)]
+
+
+class FoldingConfig(StrictModel):
+    """Parallelism of one op: ``pe`` output lanes x ``simd`` input lanes."""
+
+    pe: Lanes = 1
+    simd: Lanes = 1
+    weights: WeightStyle | None = None
+    """``null``: the accelerator's default."""
+
+
+class AcceleratorConfig(StrictModel):
+    """Clock, folding and FIFOs of the pipeline.
+
+    clock_mhz: turns cycles into time and leakage power into energy.
+    frame_interval_cycles: every op not named in ``folding`` gets the fewest lanes that keep the
+    interval between frames at or below this; ``null`` gives those ops one lane.
+    folding: op name -> lanes, taken as they are.
+    fifo_depth: ``auto`` (the smallest that costs no throughput) or beats for every FIFO;
+    fifo_depths: ``producer->consumer`` -> beats, for single edges.
+    """
+
+    clock_mhz: Annotated[float, Field(gt=0, le=2000)] = 100.0
+    frame_interval_cycles: Annotated[int, Field(ge=1)] | None = None
+    folding: dict[str, FoldingConfig] = {}
+    weights: WeightStyle = "memory"
+    fifo_depth: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = "auto"
+    fifo_depths: dict[
+        Annotated[str, Field(pattern=r"^\w+->\w+$")], Annotated[int, Field(ge=1, le=65536)]
+    ] = {}
+
+
+class EnergyConfig(StrictModel):
+    """table: name of a table in ``configs/energy``, or the path of a YAML file."""
+
+    table: Annotated[str, Field(min_length=1)] = "cmos_45nm"
+
+
+class VerificationConfig(StrictModel):
+    """Simulation of the emitted Verilog.
+
+    images: test images that go through it. gap_probability: chance that the input pauses for a
+    cycle; stall_probability: chance that the output is not read in a cycle. Both are drawn from
+    ``seed``.
+    """
+
+    images: Annotated[int, Field(ge=1, le=100_000)] = 16
+    simulator: Literal["verilator", "icarus"] = "verilator"
+    gap_probability: Probability = 0.25
+    stall_probability: Probability = 0.25
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
