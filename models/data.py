@@ -1,0 +1,212 @@
+"""Data sets behind one interface: digits, MNIST, Fashion-MNIST, CIFAR-10/100 and npz."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hwsim.config.training import DataConfig
+from hwsim.errors import DataError
+
+_IDX_FILES = {
+    "train_x": "train-images-idx3-ubyte",
+    "train_y": "train-labels-idx1-ubyte",
+    "test_x": "t10k-images-idx3-ubyte",
+    "test_y": "t10k-labels-idx1-ubyte",
+}
+_SYSTEM_FOLDERS = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+_CIFAR = {
+    # set: label bytes before each picture, classes, training files, test files, usual folder
+    "cifar10": (1, 10, [f"data_batch_{i}.bin" for i in range(1, 6)], ["test_batch.bin"],
+                "cifar-10-batches-bin"),
+    "cifar100": (2, 100, ["train.bin"], ["test.bin"], "cifar-100-binary"),
+}  # fmt: skip
+_HELP = {
+    "mnist": "the four MNIST IDX files (train-images-idx3-ubyte, ..., with or without .gz)",
+    "fashion_mnist": "the four Fashion-MNIST IDX files (train-images-idx3-ubyte, ..., with or "
+    "without .gz; Debian: apt install dataset-fashion-mnist)",
+    "cifar10": "the CIFAR-10 binary version (data_batch_1.bin .. 5.bin, test_batch.bin)",
+    "cifar100": "the CIFAR-100 binary version (train.bin, test.bin)",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Pictures [count, channels, height, width] uint8 0..255, labels [count] int64 0..classes-1.
+
+    One-dimensional signals have height 1. Construction checks shapes, types and label range;
+    raises DataError.
+    """
+
+    name: str
+    train_x: np.ndarray
+    train_y: np.ndarray
+    test_x: np.ndarray
+    test_y: np.ndarray
+    classes: int
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
+            if x.dtype != np.uint8 or x.ndim != 4 or 0 in x.shape:
+                raise DataError(
+                    f"{self.name}: {part}_x must be uint8 [count, channels, height, width], "
+                    f"not {x.dtype} {list(x.shape)}"
+                )
+            if y.dtype != np.int64 or y.shape != (len(x),):
+                raise DataError(
+                    f"{self.name}: {part}_y must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}"
+                )
+            if y.min() < 0 or y.max() >= self.classes:
+                raise DataError(
+                    f"{self.name}: {part}_y must be 0..{self.classes - 1}, not {y.min()}..{y.max()}"
+                )
+        if self.train_x.shape[1:] != self.test_x.shape[1:]:
+            raise DataError(
+                f"{self.name}: train_x and test_x must hold pictures of one shape, "
+                f"not {list(self.train_x.shape[1:])} and {list(self.test_x.shape[1:])}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one picture."""
+        return self.train_x.shape[1:]
+
+
+def load_data(config: DataConfig) -> Dataset:
+    """Load the data set of ``config``; raises DataError saying which file goes where."""
+    if config.set == "digits":
+        return _digits()
+    if config.set == "npz":
+        assert config.path is not None
+        return _npz(Path(config.path))
+    if config.set in _CIFAR:
+        return _cifar(config)
+    return _idx_set(config)
+
+
+def _digits() -> Dataset:
+    """scikit-learn's 1,797 digits, 8 x 8: every fifth picture of each class is for testing."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    x = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, np.newaxis]
+    y = bunch.target.astype(np.int64)
+    test = np.zeros(len(y), bool)
+    for digit in range(10):
+        test[np.flatnonzero(y == digit)[4::5]] = True
+    return Dataset("digits", x[~test], y[~test], x[test], y[test], 10)
+
+
+def _folder(config: DataConfig, names: list[list[str]], usual: str) -> Path:
+    """First usual place that holds, for each entry of ``names``, one of its spellings."""
+    if config.path is not None:
+        places = [Path(config.path), Path(config.path) / usual]
+    else:
+        roots = [Path(os.environ["HWSIM_DATA"])] if os.environ.get("HWSIM_DATA") else []
+        roots.append(Path("data"))
+        places = [root / sub for root in roots for sub in (config.set, usual)]
+        if config.set in _SYSTEM_FOLDERS:
+            places.append(_SYSTEM_FOLDERS[config.set])
+    places = list(dict.fromkeys(places))
+    for place in places:
+        if all(any((place / name).is_file() for name in spellings) for spellings in names):
+            return place
+    for place in places:
+        missing = [s[0] for s in names if not any((place / n).is_file() for n in s)]
+        if len(missing) < len(names):
+            raise DataError(f"{config.set}: {place} lacks {', '.join(missing)}")
+    tried = ", ".join(str(place) for place in places)
+    raise DataError(
+        f"{config.set} not found: put {_HELP[config.set]} into {places[0]} "
+        f"or set data.path or HWSIM_DATA (looked in {tried})"
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        blob = path.read_bytes()
+        return gzip.decompress(blob) if path.suffix == ".gz" else blob
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read or is truncated ({error})") from None
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """Read one IDX file of unsigned bytes, gzipped when it ends in .gz; raises DataError."""
+    blob = _read(path)
+    if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not 1 <= blob[3] <= 4:
+        raise DataError(f"{path}: is not an IDX file of unsigned bytes")
+    header = 4 + 4 * blob[3]
+    shape = [int.from_bytes(blob[i : i + 4], "big") for i in range(4, header, 4)]
+    expected = header + int(np.prod(shape, dtype=np.int64))
+    if len(blob) != expected:
+        raise DataError(f"{path}: has {len(blob)} bytes, its header asks for {expected}")
+    return np.frombuffer(blob, np.uint8, offset=header).reshape(shape)
+
+
+def _idx_set(config: DataConfig) -> Dataset:
+    names = [[name, f"{name}.gz"] for name in _IDX_FILES.values()]
+    folder = _folder(config, names, config.set.replace("_", "-"))
+    arrays = {}
+    for key, name in _IDX_FILES.items():
+        path = folder / name
+        path = path if path.is_file() else folder / f"{name}.gz"
+        array = read_idx(path)
+        if array.ndim != (3 if key.endswith("x") else 1):
+            raise DataError(f"{path}: has {array.ndim} dimensions, {key} needs another number")
+        arrays[key] = array[:, np.newaxis] if key.endswith("x") else array.astype(np.int64)
+    return Dataset(config.set, classes=10, **arrays)
+
+
+def _cifar(config: DataConfig) -> Dataset:
+    labels, classes, train, test, usual = _CIFAR[config.set]
+    folder = _folder(config, [[name] for name in train + test], usual)
+    size = labels + 3 * 32 * 32
+
+    def records(names: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        for name in names:
+            blob = _read(folder / name)
+            if not blob or len(blob) % size:
+                raise DataError(
+                    f"{folder / name}: has {len(blob)} bytes, not a multiple of {size} "
+                    f"({config.set} binary version)"
+                )
+            parts.append(np.frombuffer(blob, np.uint8).reshape(-1, size))
+        rows = np.concatenate(parts)
+        # CIFAR-100 gives the coarse label first, the fine one last.
+        return rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1].astype(np.int64)
+
+    return Dataset(config.set, *records(train), *records(test), classes)
+
+
+def _npz(path: Path) -> Dataset:
+    """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis."""
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in _IDX_FILES:
+                if key not in file:
+                    raise DataError(f"{path}: lacks the array '{key}'")
+                arrays[key] = file[key]
+    except FileNotFoundError:
+        raise DataError(
+            f"npz not found: put a file with train_x, train_y, test_x, test_y at {path}"
+        ) from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
+        raise DataError(f"{path}: is not a plain .npz file, or is truncated ({error})") from None
+    for key in ("train_x", "test_x"):
+        if arrays[key].ndim == 3:
+            arrays[key] = arrays[key][:, np.newaxis]
+    for key in ("train_y", "test_y"):
+        if not np.issubdtype(arrays[key].dtype, np.integer):
+            raise DataError(f"{path}: {key} must hold integers, not {arrays[key].dtype}")
+        arrays[key] = arrays[key].astype(np.int64)
+    labels = arrays["train_y"]
+    return Dataset(path.stem, classes=int(labels.max(initial=0)) + 1, **arrays)

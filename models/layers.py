@@ -1,0 +1,225 @@
+"""Trainable layers: multiplexer convolution, dense convolution, norm with quantizer, linear.
+
+Quantized layers pass integers (held in floats) to each other: convolutions multiply integers by
+integers, ``NormAct`` turns accumulators into the next integers. Real scales live in the batch
+norms alone. Every layer also has a float form, of which dense float twins are built.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwsim.models.quantize import floor_clamp, quantize_weight
+from hwsim.network import Alphabet
+
+_STD_EPSILON = 1e-6
+
+INTEGER_NORM_EPSILON = 1.0
+"""Added to the variance of integer accumulators.
+
+An accumulator that varies at all has a variance near 1 or far above; a constant one would
+otherwise get a huge multiplier, which takes the precision of all others in its requantizer.
+"""
+
+
+class MuxConv2d(nn.Module):
+    """Convolution that learns which one weight of each k x k slice to keep (shift attention).
+
+    While soft, slice (o, i) has the kernel ``softmax(beta * a) * q(w)``, where ``a`` is the
+    standardised attention and ``q`` the weight quantizer; ``beta`` (inverse temperature) is
+    raised from outside. ``freeze`` keeps the position of the largest attention and folds its
+    probability into the weight; from then on the forward pass is exactly the exported one.
+    After SAL (arXiv 1905.12300), with start temperatures that leave a choice, an epsilon for
+    constant slices, and argmax in place of rounding.
+
+    Input [N, inputs, H, W] -> accumulators [N, outputs, H', W'].
+    """
+
+    beta: Tensor
+    frozen: Tensor
+    tap: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        alphabet: Alphabet | None = None,
+    ):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.pad = (kernel[0] // 2, kernel[1] // 2)
+        self.alphabet = alphabet or Alphabet("binary")
+        taps = kernel[0] * kernel[1]
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, taps))
+        nn.init.kaiming_normal_(self.weight)
+        self.attention = nn.Parameter(torch.rand(outputs, inputs, taps))
+        self.register_buffer("beta", torch.tensor(1.0))
+        self.register_buffer("frozen", torch.tensor(taps == 1))
+        self.register_buffer("tap", torch.zeros(outputs, inputs, dtype=torch.int64))
+
+    def probabilities(self) -> Tensor:
+        """[outputs, inputs, taps]: softmax of the standardised attention at ``beta``."""
+        a = self.attention
+        a = (a - a.mean(dim=2, keepdim=True)) / (a.std(dim=2, keepdim=True) + _STD_EPSILON)
+        return (self.beta * a).softmax(dim=2)
+
+    @torch.no_grad()
+    def freeze(self) -> None:
+        """Keep the likeliest position of every slice for good."""
+        if self.frozen:
+            return
+        probability, tap = self.probabilities().max(dim=2, keepdim=True)
+        self.tap.copy_(tap.squeeze(2))
+        self.weight.scatter_(2, tap, self.weight.gather(2, tap) * probability)
+        self.frozen.fill_(True)
+
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Integers [outputs, inputs] of the kept weights and scale [outputs]; frozen only."""
+        weight = self.weight.gather(2, self.tap.unsqueeze(2)).squeeze(2)
+        return quantize_weight(weight, self.alphabet)
+
+    def kernels(self) -> Tensor:
+        """Dense kernels [outputs, inputs, kh, kw] of the current forward pass."""
+        if self.frozen:
+            integers, _ = self.kept()
+            flat = torch.zeros_like(self.weight).scatter(
+                2, self.tap.unsqueeze(2), integers.unsqueeze(2)
+            )
+        else:
+            flat = self.probabilities() * quantize_weight(self.weight, self.alphabet)[0]
+        return flat.unflatten(2, self.kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernels(), stride=self.stride, padding=self.pad)
+
+
+class DenseConv2d(nn.Module):
+    """Ordinary convolution, of quantized weights or (``alphabet`` None) of float ones."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        alphabet: Alphabet | None = None,
+    ):
+        super().__init__()
+        self.kernel, self.stride = kernel, stride
+        self.pad = (kernel[0] // 2, kernel[1] // 2)
+        self.alphabet = alphabet
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
+        nn.init.kaiming_normal_(self.weight)
+
+    def kernels(self) -> Tensor:
+        """Kernels [outputs, inputs, kh, kw] of the current forward pass."""
+        if self.alphabet is None:
+            return self.weight
+        return quantize_weight(self.weight, self.alphabet)[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.kernels(), stride=self.stride, padding=self.pad)
+
+
+class LearnedRange(nn.Module):
+    """The largest real value that activations of ``bits`` bits stand for; learned (PACT).
+
+    Kept as a logarithm, so that it stays positive. ``step()`` is the value of one unit.
+    """
+
+    def __init__(self, bits: int):
+        super().__init__()
+        self.hi = (1 << bits) - 1
+        # Near the range of least squared error for the positive half of a unit normal.
+        self.log_range = nn.Parameter(torch.tensor(0.9 + 0.45 * bits).log())
+
+    def step(self) -> Tensor:
+        return self.log_range.exp() / self.hi
+
+
+class Norm(nn.Module):
+    """Batch norm whose affine part is given in units of ``step``: the real form of Requantize."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, epsilon: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.epsilon = epsilon
+        self.momentum = 0.1
+
+    def forward(self, x: Tensor, step: Tensor | float = 1.0, offset: float = 0.0) -> Tensor:
+        """``norm(x) / step + offset`` for x [N, channels, H, W]."""
+        return F.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.gamma / step,
+            self.beta / step + offset,
+            self.training,
+            self.momentum,
+            self.epsilon,
+        )
+
+    @torch.no_grad()
+    def affine(self, step: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+        """(multiplier, bias), float64 [channels]: what ``forward`` computes after training."""
+        sigma = (self.running_var.double() + self.epsilon).sqrt()
+        multiplier = self.gamma.double() / sigma
+        bias = self.beta.double() - multiplier * self.running_mean.double()
+        return multiplier / step, bias / step
+
+
+class NormAct(nn.Module):
+    """Batch norm, ReLU and quantizer: accumulators -> integers 0 .. 2**bits - 1.
+
+    Without ``bits``: batch norm and ReLU in float.
+    """
+
+    def __init__(self, channels: int, bits: int | None):
+        super().__init__()
+        self.norm = Norm(channels, INTEGER_NORM_EPSILON if bits else 1e-5)
+        self.range = LearnedRange(bits) if bits else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.range is None:
+            return F.relu(self.norm(x), inplace=True)
+        return floor_clamp(self.norm(x, self.range.step(), 0.5), 0, self.range.hi)
+
+
+class QuantLinear(nn.Module):
+    """Linear layer on integers; its weights share one scale, so that logits compare as integers.
+
+    [N, inputs] -> real logits [N, outputs]. ``input_scale`` only sets the real size of the
+    inputs at the start of training. ``alphabet`` None: float.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, alphabet: Alphabet | None, input_scale: float = 1.0
+    ):
+        super().__init__()
+        self.alphabet = alphabet
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.gain = nn.Parameter(torch.tensor(input_scale).log())
+
+    def integers(self) -> tuple[Tensor, Tensor]:
+        """Integer weights [outputs, inputs] and the real scale of one accumulator unit, []."""
+        assert self.alphabet is not None
+        flat, scale = quantize_weight(self.weight.reshape(1, -1), self.alphabet)
+        return flat.reshape(self.weight.shape), scale[0] * self.gain.exp()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.alphabet is None:
+            return F.linear(x * self.gain.exp(), self.weight, self.bias)
+        integers, scale = self.integers()
+        return F.linear(x, integers) * scale + self.bias

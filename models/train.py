@@ -1,0 +1,335 @@
+"""Training: float twin, then the quantized network (soft positions, then frozen ones).
+
+Everything random follows from the seed and the epoch's number, the learning rate and the
+inverse temperature from the step's number: a checkpoint holds weights and optimizer state only,
+and a resumed training ends with the very weights of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import pickle
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hwsim.config.training import ModelConfig, TrainingConfig
+from hwsim.errors import OutputError, StorageError
+from hwsim.models.augment import Batches
+from hwsim.models.data import Dataset
+from hwsim.models.export import network_input, predict
+from hwsim.models.layers import Norm
+from hwsim.models.networks import ConvNet, build_network
+from hwsim.progress import NoProgress, Progress
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch: mean loss, share of right answers (0..1), times; accuracy in training precision.
+
+    ``cpu_seconds`` is the process' user and system time over all threads.
+    """
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    test_accuracy: float
+    learning_rate: float
+    frozen: bool
+    wall_seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One trained network with its history and its final test accuracy (0..1, float32)."""
+
+    model: ConvNet
+    history: tuple[EpochRecord, ...]
+    test_accuracy: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The quantized network (positions frozen) and, unless it was left out, its float twin."""
+
+    network: Fit
+    twin: Fit | None
+    seed: int
+
+
+def train(
+    data: Dataset,
+    model: ModelConfig,
+    training: TrainingConfig,
+    *,
+    seed: int,
+    folder: Path | str,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Train the float twin and the network of ``model`` on ``data``.
+
+    Checkpoints ``twin.pt`` and ``network.pt`` go to ``folder`` after every epoch; called again
+    after an interruption, it goes on from them. Raises OutputError when they belong to another
+    configuration, StorageError when one is damaged, ConfigError when model and data do not fit.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = progress or NoProgress()
+    device = _device(training.device)
+    common = dict(data=data, config=training, seed=seed, device=device, progress=progress)
+    twin = None
+    if training.twin_epochs != 0:
+        run = _Run(
+            build_network(model, data.shape, data.classes, seed=seed, twin=True),
+            epochs=training.twin_epochs or training.epochs,
+            learning_rate=training.twin_learning_rate or training.learning_rate,
+            path=folder / "twin.pt",
+            teacher=None,
+            **common,
+        )
+        twin = run.fit("train float twin")
+    run = _Run(
+        build_network(model, data.shape, data.classes, seed=seed),
+        epochs=training.epochs,
+        learning_rate=training.learning_rate,
+        path=folder / "network.pt",
+        teacher=twin.model if twin and training.distillation else None,
+        **common,
+    )
+    return TrainingResult(run.fit("train network"), twin, seed)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise OutputError("training.device: cuda is not available here; use auto or cpu")
+    return torch.device(name)
+
+
+class _Run:
+    """Training of one network, from its checkpoint where there is one."""
+
+    def __init__(
+        self,
+        model: ConvNet,
+        *,
+        data: Dataset,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+        progress: Progress,
+        epochs: int,
+        learning_rate: float,
+        path: Path,
+        teacher: ConvNet | None,
+    ):
+        self.model, self.config, self.device = model.to(device), config, device
+        self.data, self.progress, self.teacher = data, progress, teacher
+        self.epochs, self.learning_rate, self.path = epochs, learning_rate, path
+        self.history: list[EpochRecord] = []
+        self.batches = Batches(
+            torch.from_numpy(network_input(data.train_x, model.config.input_bits)).to(device),
+            torch.from_numpy(data.train_y).to(device),
+            batch_size=config.batch_size,
+            seed=seed,
+            shift=config.shift,
+            flip=config.flip,
+        )
+        self.steps = epochs * len(self.batches)
+        self.freeze_step = round(config.freeze_at * self.steps)
+        self.optimizer = self._optimizer()
+        self.fingerprint = _fingerprint(model, data, config, seed, epochs, learning_rate)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        decay, free = [], []
+        for name, parameter in self.model.named_parameters():
+            (decay if name.endswith("weight") else free).append(parameter)
+        groups: list[dict[str, Any]] = [
+            {"params": decay, "weight_decay": self.config.weight_decay},
+            {"params": free, "weight_decay": 0.0},
+        ]
+        if self.config.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=self.learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of ``step``: linear warm-up, then half a cosine down."""
+        c = self.config
+        warmup = c.warmup * self.steps
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        share = (step - warmup) / max(self.steps - warmup, 1)
+        low = c.final_learning_rate
+        return self.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
+
+    def beta(self, step: int) -> float:
+        """Inverse temperature of ``step`` before the freeze: geometric."""
+        share = step / max(self.freeze_step, 1)
+        return self.config.beta_start * (self.config.beta_end / self.config.beta_start) ** share
+
+    def fit(self, title: str) -> Fit:
+        """Train what the checkpoint lacks; returns the finished network in eval mode."""
+        self._resume()
+        done = len(self.history)
+        with self.progress.task(title, self.epochs * len(self.batches)) as bar:
+            bar.advance(done * len(self.batches))
+            for epoch in range(done, self.epochs):
+                self.history.append(self._epoch(epoch, bar))
+                self._save()
+                bar.note(f"test accuracy {self.history[-1].test_accuracy:.2%}")
+        self.model.freeze_positions()
+        self._settle_norms()
+        accuracy = float(np.mean(predict(self.model, self.data.test_x) == self.data.test_y))
+        return Fit(self.model.eval(), tuple(self.history), accuracy)
+
+    @torch.no_grad()
+    def _settle_norms(self) -> None:
+        """Replace the norms' running averages by the means over one epoch, in float32.
+
+        Running averages lag behind weights that still flip, and were taken in training precision.
+        """
+        norms = [module for module in self.model.modules() if isinstance(module, Norm)]
+        momenta = [norm.momentum for norm in norms]
+        self.model.train()
+        for index, (x, _) in enumerate(self.batches.epoch(self.epochs)):
+            for norm in norms:
+                norm.momentum = 1 / (index + 1)
+            self.model(x)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def _epoch(self, epoch: int, bar: Any) -> EpochRecord:
+        wall, cpu = time.perf_counter(), time.process_time()
+        loss_sum = torch.zeros((), device=self.device)
+        right = torch.zeros((), device=self.device)
+        self.model.train()
+        for index, (x, y) in enumerate(self.batches.epoch(epoch)):
+            step = epoch * len(self.batches) + index
+            loss, logits = self._step(step, x, y)
+            loss_sum += loss
+            right += (logits.argmax(dim=1) == y).sum()
+            bar.advance(1)
+        count = len(self.batches)
+        return EpochRecord(
+            epoch=epoch,
+            loss=float(loss_sum) / count,
+            train_accuracy=float(right) / (count * self.batches.batch_size),
+            test_accuracy=self._quick_accuracy(),
+            learning_rate=self.rate(epoch * count),
+            frozen=(epoch + 1) * count > self.freeze_step,
+            wall_seconds=time.perf_counter() - wall,
+            cpu_seconds=time.process_time() - cpu,
+        )
+
+    def _step(self, step: int, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if step < self.freeze_step:
+            self.model.set_beta(self.beta(step))
+        else:
+            self.model.freeze_positions()
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate(step)
+        with self._autocast():
+            logits = self.model(x).float()
+        loss = self._loss(logits, x, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), logits.detach()
+
+    def _loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        c = self.config
+        loss = F.cross_entropy(logits, y, label_smoothing=c.label_smoothing)
+        if self.teacher is None:
+            return loss
+        t = c.temperature
+        with torch.no_grad(), self._autocast():
+            target = (self.teacher(x).float() / t).log_softmax(dim=1)
+        answer = (logits / t).log_softmax(dim=1)
+        distance = F.kl_div(answer, target, reduction="batchmean", log_target=True)
+        return (1 - c.distillation) * loss + c.distillation * t * t * distance
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.config.precision == "bf16"
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def _quick_accuracy(self) -> float:
+        with self._autocast():
+            labels = predict(self.model, self.data.test_x)
+        return float(np.mean(labels == self.data.test_y))
+
+    def _save(self) -> None:
+        save_checkpoint(
+            self.path,
+            {
+                "format": _FORMAT,
+                "fingerprint": self.fingerprint,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": [asdict(record) for record in self.history],
+            },
+        )
+
+    def _resume(self) -> None:
+        if not self.path.exists():
+            return
+        state = load_checkpoint(self.path, self.device)
+        if state.get("fingerprint") != self.fingerprint:
+            raise OutputError(
+                f"{self.path}: belongs to another data set, model, training or seed; "
+                "use another folder or delete it"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = [EpochRecord(**record) for record in state["history"]]
+
+
+def _fingerprint(
+    model: nn.Module, data: Dataset, config: TrainingConfig, seed: int, epochs: int, rate: float
+) -> str:
+    digest = hashlib.sha256()
+    network = model.config.model_dump(exclude={"multiplier_bits"})
+    parts = [network, model.twin, config.model_dump(), data.name, seed, epochs, rate]
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(data.train_y).tobytes())
+    digest.update(np.ascontiguousarray(data.train_x[::97]).tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` in one step: the file is whole or is the previous one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(state, file)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it; raises StorageError."""
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise StorageError(
+            f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != _FORMAT:
+        raise StorageError(f"{path}: is not a checkpoint of this version; delete it to start over")
+    return state
