@@ -119,7 +119,7 @@ class WindowControl(Component):
         self._timing = timing
         kh, kw = timing.kernel
         slots = timing.row_slots // kh
-        at = index(bank_columns(timing) * timing.beats)
+        at = index(timing.bank_columns * timing.beats)
         super().__init__(
             {
                 "valid": In(1),
@@ -286,12 +286,3 @@ def _inside(position: Signal, count: int, stride: int, offset: int, size: int) -
     if highest < count - 1:
         out = out & (position <= highest)
     return out
-
-
-def bank_columns(timing: Timing) -> int:
-    """Columns of the padded image that each bank of a window memory holds."""
-    last = max(
-        timing.pad[1] + timing.cols - 1,
-        timing.stride[1] * (timing.out_cols - 1) + timing.kernel[1] - 1,
-    )
-    return last // timing.kernel[1] + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, unsigned
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, Signature
@@ -92,12 +92,16 @@ class Fifo(Component):
             m.d.comb += read.addr.eq(read_at)
             m.d.sync += offered.eq(offered + self.i.write - taken)
         else:
-            # The memory reads one cycle ahead; a beat counts as offered once it can be read.
+            # The memory reads one cycle ahead, each beat once: when the beat before it is taken,
+            # or, into an empty FIFO, in the cycle after it was written.
             read = memory.read_port()
-            m.d.comb += read.addr.eq(read_at)
-            with m.If(taken):
-                m.d.comb += read.addr.eq(read_next)
             written = Signal()
+            first = Signal()
+            m.d.comb += [
+                first.eq(written & (offered == 0)),
+                read.addr.eq(Mux(taken, read_next, read_at)),
+                read.en.eq(Mux(taken, written | (offered != 1), first)),
+            ]
             m.d.sync += [written.eq(self.i.write), offered.eq(offered + written - taken)]
         m.d.comb += self.o.payload.eq(read.data)
         return m

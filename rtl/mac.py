@@ -40,7 +40,9 @@ def multiply_constant(x: Value, weight: int) -> Value:
 class _Weights:
     """Where a step's taps and weights come from: on-chip memory, or constants in the fabric."""
 
-    def __init__(self, m: Module, store: WeightStore, style: str, address: Value) -> None:
+    def __init__(
+        self, m: Module, store: WeightStore, style: str, address: Value, enable: Value
+    ) -> None:
         self.store = store
         self.fixed = style == "constant" and len(store.words) == 1
         if self.fixed:
@@ -54,7 +56,7 @@ class _Weights:
                 shape=unsigned(store.bits), depth=len(store.words), init=store.words
             )
             read = memory.read_port()
-            m.d.comb += read.addr.eq(address)
+            m.d.comb += [read.addr.eq(address), read.en.eq(enable)]
             self.word = read.data
 
     def _slot(self, o: int, i: int) -> Value:
@@ -94,7 +96,8 @@ class MacStage(StageComponent):
             beats = [beat]
         else:
             beats = window_taps(m, control, self.i0.payload, pipe)
-        weights = _Weights(m, store, stage.fold.weights, pipe.at("address", pipe.latency - 1))
+        address, start = (pipe.at(key, pipe.latency - 1) for key in ("address", "start"))
+        weights = _Weights(m, store, stage.fold.weights, address, start)
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
         products = []
@@ -129,7 +132,8 @@ class DepthwiseStage(StageComponent):
         store = weight_store(stage)
         assert store is not None
         taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
-        weights = _Weights(m, store, stage.fold.weights, pipe.at("n", pipe.latency - 1))
+        address, start = (pipe.at(key, pipe.latency - 1) for key in ("n", "start"))
+        weights = _Weights(m, store, stage.fold.weights, address, start)
         lanes = stage.inputs[0].lanes
         products = [
             weights.product(tap[lane], lane, 0, t)

@@ -126,7 +126,10 @@ def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> 
             shape=unsigned(store.bits), depth=len(store.words), init=store.words
         )
         read = memory.read_port()
-        m.d.comb += read.addr.eq(pipe.at(store.index, pipe.latency - 1))
+        m.d.comb += [
+            read.addr.eq(pipe.at(store.index, pipe.latency - 1)),
+            read.en.eq(pipe.at("emit", pipe.latency - 1)),
+        ]
         word = read.data
     multipliers, biases = [], []
     for n in range(stage.output.lanes):

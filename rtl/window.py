@@ -5,14 +5,8 @@ from __future__ import annotations
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
-from hwsim.accelerator.timing import Timing
-from hwsim.rtl.control import WindowControl, bank_columns
+from hwsim.rtl.control import WindowControl
 from hwsim.rtl.util import Pipe, index, named
-
-
-def bank_words(timing: Timing) -> int:
-    """Words of each bank."""
-    return timing.row_slots // timing.kernel[0] * bank_columns(timing) * timing.beats
 
 
 def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> list[Value]:
@@ -25,8 +19,8 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
     timing = control.timing
     kh, kw = timing.kernel
     width = len(data)
-    row_size = bank_columns(timing) * timing.beats
-    address = index(bank_words(timing))
+    row_size = timing.bank_columns * timing.beats
+    address = index(timing.bank_words)
     accept = named(m, "accept", control.valid & control.ready)
     w_addr = Signal(address)
     m.d.comb += w_addr.eq(Mux(control.w_slot[0], row_size, 0) + control.w_at + control.w_beat)
@@ -37,7 +31,7 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
         wraps = (control.r_bank_row > y) if timing.row_slots == 2 * kh else Const(0)
         m.d.comb += slot.eq(control.r_slot[0] ^ wraps)
         for x in range(kw):
-            memory = Memory(shape=unsigned(width), depth=bank_words(timing), init=[])
+            memory = Memory(shape=unsigned(width), depth=timing.bank_words, init=[])
             m.submodules[f"bank_{y}_{x}"] = memory
             write, read = memory.write_port(), memory.read_port()
             here = (control.w_bank_row == y) & (control.w_bank_col == x)

@@ -102,6 +102,20 @@ class Timing:
         """Fewest cycles a frame can take in steady state: one step, one beat per cycle."""
         return max(self.frame_steps, self.input_beats, self.output_beats)
 
+    @property
+    def bank_columns(self) -> int:
+        """Columns of the padded image that each bank of the ring holds (one bank per tap)."""
+        last = max(
+            self.pad[1] + self.cols - 1,
+            self.stride[1] * (self.out_cols - 1) + self.kernel[1] - 1,
+        )
+        return last // self.kernel[1] + 1
+
+    @property
+    def bank_words(self) -> int:
+        """Words of each bank of the ring; 0 for a streaming stage."""
+        return self.row_slots // self.kernel[0] * self.bank_columns * self.beats
+
     def first_row(self, p: int) -> int:
         """First real input row of output row ``p``; below it nothing is needed any more."""
         return max(0, self.stride[0] * p - self.pad[0])
