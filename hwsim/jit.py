@@ -1,0 +1,137 @@
+"""``njit``: the one place that decides how hwsim's kernels are compiled and cached.
+
+Numba's own disk cache does not notice when a function that a kernel calls, or a constant it
+reads, changes in another file. Here the cache folder is named by a hash of every source file of
+the package, so any edit starts a fresh folder. The cache holds pickles, so it is used only in a
+folder that belongs to the user and that nobody else may write to; without such a folder (or
+without file locks) kernels are compiled anew in each process.
+
+``HWSIM_CACHE_DIR`` moves the cache; an empty value turns it off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+import numba.core.config
+from numba.core.caching import FunctionCache
+
+try:
+    import fcntl
+except ImportError:  # no POSIX locks on this system, hence no cache
+    fcntl = None  # type: ignore[assignment]
+
+_config: Any = numba.core.config
+
+_UNUSED_SECONDS = 30 * 24 * 3600
+"""A cache of other sources is deleted when it was not used for this long."""
+
+
+def njit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile ``function`` on first use: releases the GIL, no fast math, cached when possible.
+
+    Compiled kernels do not check bounds and integers wrap silently, so callers check ranges.
+    Parallelism is by threads over kernels, never inside one.
+    """
+    folder = cache_folder()
+    kernel: Any = numba.njit(nogil=True)(function)
+    if folder is None or _config.DISABLE_JIT:
+        return kernel
+    previous, _config.CACHE_DIR = _config.CACHE_DIR, str(folder)
+    try:
+        kernel._cache = _LockedCache(function)
+    finally:
+        _config.CACHE_DIR = previous
+    return kernel
+
+
+class _LockedCache(FunctionCache):
+    """Numba's cache of one function, with a lock between processes.
+
+    Without it, two processes that compile different signatures at once can give one file name to
+    both, and a later process would load the wrong machine code.
+    """
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        with self._lock():
+            return super().load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        with self._lock():
+            super().save_overload(sig, data)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        folder = Path(self.cache_path)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+@cache
+def cache_folder() -> Path | None:
+    """Folder for the machine code of exactly these sources; None when there is no safe place."""
+    root = os.environ.get("HWSIM_CACHE_DIR")
+    if fcntl is None or root == "":
+        return None
+    base = Path(root) if root else _user_cache() / "hwsim"
+    folder = base / _key()
+    try:
+        fresh = not folder.exists()
+        base.parent.mkdir(parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        owned = all(_private(path) for path in (base, folder))
+        if not owned or not os.access(folder, os.W_OK):
+            return None
+        os.utime(folder)
+        if fresh:
+            _delete_unused(base)
+    except OSError:
+        return None
+    return folder
+
+
+def _user_cache() -> Path:
+    stated = os.environ.get("XDG_CACHE_HOME")
+    return Path(stated) if stated else Path(os.path.expanduser("~")) / ".cache"  # noqa: PTH111
+
+
+def _private(folder: Path) -> bool:
+    """True when the folder is the user's own and only the user may write to it."""
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def _key() -> str:
+    """Hash of all that decides machine code, except the CPU, which numba checks itself."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256(f"numba {numba.__version__}".encode())
+    for name in sorted(os.environ):
+        if name.startswith("NUMBA_") and name != "NUMBA_NUM_THREADS":
+            digest.update(f"{name}={os.environ[name]}\n".encode())
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\n".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()[:24]
+
+
+def _delete_unused(base: Path) -> None:
+    """Remove the caches of other sources that were not used for a month."""
+    oldest = time.time() - _UNUSED_SECONDS
+    for folder in base.iterdir():
+        name = folder.name
+        if len(name) == 24 and set(name) <= set("0123456789abcdef") and folder.is_dir():
+            with contextlib.suppress(OSError):
+                if folder.stat().st_mtime < oldest:
+                    shutil.rmtree(folder, ignore_errors=True)
