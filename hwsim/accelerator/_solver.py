@@ -71,30 +71,31 @@ UNKNOWN = -1
 
 
 @njit
-def _see(fifo, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    """Merge the known writes and reads of a FIFO by date to follow its level."""
+def _see(fifo, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
+    """Merge the known writes and reads of a FIFO by date to follow its level up to ``until``."""
     depth, at = fifos[fifo, DEPTH], fifos[fifo, RING_AT]
     i, k = state[fifo, SEEN_PUSH], state[fifo, SEEN_POP]
     while i < state[fifo, PUSHED] and k < state[fifo, POPPED]:
         if push[at + i % depth] < pop[at + k % depth]:
+            if push[at + i % depth] < until:
+                state[fifo, HIGH] = max(state[fifo, HIGH], i + 1 - k)
             i += 1
-            state[fifo, HIGH] = max(state[fifo, HIGH], i - k)
         else:
             k += 1
     state[fifo, SEEN_PUSH], state[fifo, SEEN_POP] = i, k
 
 
 @njit
-def _push(fifo, date, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    _see(fifo, fifos, state, push, pop)
+def _push(fifo, date, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
+    _see(fifo, until, fifos, state, push, pop)
     depth = fifos[fifo, DEPTH]
     push[fifos[fifo, RING_AT] + state[fifo, PUSHED] % depth] = date
     state[fifo, PUSHED] += 1
 
 
 @njit
-def _pop(fifo, date, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    _see(fifo, fifos, state, push, pop)
+def _pop(fifo, date, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
+    _see(fifo, until, fifos, state, push, pop)
     depth = fifos[fifo, DEPTH]
     pop[fifos[fifo, RING_AT] + state[fifo, POPPED] % depth] = date
     state[fifo, POPPED] += 1
@@ -156,7 +157,7 @@ def _release(s, st, done):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _write(s, st, frames, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
+def _write(s, st, frames, until, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
     """Let a windowed stage accept every beat whose date is known; True when one was."""
     moved = False
     fifo = s[IN_0]
@@ -169,7 +170,7 @@ def _write(s, st, frames, fifos, fs, push, pop, accepts, done):  # type: ignore[
             break
         date = max(st[W_TIME] + 1, offered, free)
         st[W_TIME] = date
-        _pop(fifo, date, fifos, fs, push, pop)
+        _pop(fifo, date, until, fifos, fs, push, pop)
         accepts[s[ACCEPT_AT] + st[W_COUNT] % s[ACCEPT_CAP]] = date
         st[W_COUNT] += 1
         moved = True
@@ -187,7 +188,7 @@ def _write(s, st, frames, fifos, fs, push, pop, accepts, done):  # type: ignore[
 
 
 @njit
-def _read(s, st, frames, outs, needs, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
+def _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
     """Issue every step whose date is known; True when one was."""
     moved = False
     windowed = s[SLOTS] > 0
@@ -201,7 +202,9 @@ def _read(s, st, frames, outs, needs, fifos, fs, push, pop, accepts, done):  # t
             if windowed:
                 if st[R_G] > 0 and s[EMIT_STEP] == 1:
                     # The window is complete since group 0 and only the last step can wait.
-                    ready += s[STEPS] - 1 - n
+                    skipped = s[STEPS] - 1 - n
+                    st[BUSY] += max(0, min(skipped, until - ready + 1))
+                    ready += skipped
                     n = s[STEPS] - 1
                     st[R_N] = n
                     last_step = True
@@ -233,15 +236,17 @@ def _read(s, st, frames, outs, needs, fifos, fs, push, pop, accepts, done):  # t
                     return moved
                 start = max(start, room)
             for i in range(s[OUT_COUNT]):
-                _push(outs[s[OUT_AT] + i], start + s[LATENCY], fifos, fs, push, pop)
-        st[BLOCKED] += start - st[R_READY]
+                _push(outs[s[OUT_AT] + i], start + s[LATENCY], until, fifos, fs, push, pop)
+        st[BLOCKED] += max(0, min(start, until + 1) - st[R_READY])
+        if start <= until:
+            st[BUSY] += 1
         st[R_READY] = UNKNOWN
         st[R_TIME] = start
         moved = True
         if not windowed:
-            _pop(s[IN_0], start, fifos, fs, push, pop)
+            _pop(s[IN_0], start, until, fifos, fs, push, pop)
             if s[IN_1] >= 0:
-                _pop(s[IN_1], start, fifos, fs, push, pop)
+                _pop(s[IN_1], start, until, fifos, fs, push, pop)
         st[R_N] += 1
         if not last_step:
             continue
@@ -265,13 +270,26 @@ def _read(s, st, frames, outs, needs, fifos, fs, push, pop, accepts, done):  # t
 
 @njit
 def solve(  # type: ignore[no-untyped-def]
-    stages, outs, needs, fifos, source, sink, frames, in_beats, out_beats, gaps, stalls, sizes
+    stages,
+    outs,
+    needs,
+    fifos,
+    source,
+    sink,
+    frames,
+    until,
+    in_beats,
+    out_beats,
+    gaps,
+    stalls,
+    sizes,
 ):
     """Solve all frames.
 
     stages, fifos: the tables above. source, sink: index of the first and the last FIFO.
     gaps: idle cycles before each input beat; stalls: not-ready cycles before each output beat;
-    both repeat cyclically. Returns (complete, stage state, FIFO state, dates of each frame's
+    both repeat cyclically. until: last cycle that counts for busy, blocked and FIFO levels.
+    Returns (complete, stage state, FIFO state, dates of each frame's
     first and last input and output beat [frames, 4]).
     """
     ring_size, accept_size, done_size = sizes[0], sizes[1], sizes[2]
@@ -295,7 +313,7 @@ def solve(  # type: ignore[no-untyped-def]
             if room == UNKNOWN:
                 break
             last_in = max(last_in + 1 + gaps[offered % len(gaps)], room)
-            _push(source, last_in, fifos, fs, push, pop)
+            _push(source, last_in, until, fifos, fs, push, pop)
             if offered % in_beats == 0:
                 dates[offered // in_beats, 0] = last_in
             dates[offered // in_beats, 1] = last_in
@@ -307,8 +325,8 @@ def solve(  # type: ignore[no-untyped-def]
             while going:
                 going = False
                 if s[SLOTS] > 0:
-                    going = _write(s, st, frames, fifos, fs, push, pop, accepts, done)
-                if _read(s, st, frames, outs, needs, fifos, fs, push, pop, accepts, done):
+                    going = _write(s, st, frames, until, fifos, fs, push, pop, accepts, done)
+                if _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done):
                     going = s[SLOTS] > 0
                     moved = True
                 if going:
@@ -318,12 +336,12 @@ def solve(  # type: ignore[no-untyped-def]
             if head == UNKNOWN:
                 break
             last_out = max(head, last_out + 1 + stalls[popped % len(stalls)])
-            _pop(sink, last_out, fifos, fs, push, pop)
+            _pop(sink, last_out, until, fifos, fs, push, pop)
             if popped % out_beats == 0:
                 dates[popped // out_beats, 2] = last_out
             dates[popped // out_beats, 3] = last_out
             popped += 1
             moved = True
     for i in range(len(fifos)):
-        _see(i, fifos, fs, push, pop)
+        _see(i, until, fifos, fs, push, pop)
     return popped == frames * out_beats, state, fs, dates

@@ -11,6 +11,8 @@ from hwsim.accelerator import _solver as k
 from hwsim.accelerator.pipeline import SINK, SOURCE, Pipeline
 from hwsim.errors import HwsimError
 
+FOREVER = 1 << 62
+
 
 class DeadlockError(HwsimError):
     """The pipeline stops for good with these FIFO depths; names the FIFOs that are full."""
@@ -159,20 +161,11 @@ def simulate(
     names = [fifo.name for fifo in pipeline.fifos]
     source = next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE)
     sink = next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK)
-    complete, state, fifo_state, dates = k.solve(
-        stages,
-        outs,
-        needs,
-        fifos,
-        source,
-        sink,
-        frames,
-        pipeline.input.frame_beats,
-        pipeline.output.frame_beats,
-        _cyclic(gaps),
-        _cyclic(stalls),
-        sizes,
-    )
+    beats = pipeline.input.frame_beats, pipeline.output.frame_beats
+    schedule = _cyclic(gaps), _cyclic(stalls), sizes
+    table = stages, outs, needs, fifos, source, sink, frames
+
+    complete, state, fifo_state, dates = k.solve(*table, FOREVER, *beats, *schedule)
     if not complete:
         full = [
             f"{fifo.name} (depth {fifo.depth})"
@@ -181,9 +174,13 @@ def simulate(
         ]
         raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
     total = int(dates[-1, 3]) + 1
+    if state[:, k.R_TIME].max() >= total or state[:, k.W_TIME].max() >= total:
+        # Input that no output needs is still being worked off after the last output: count
+        # again, up to there.
+        _, state, fifo_state, _ = k.solve(*table, total - 1, *beats, *schedule)
     report = []
     for stage, s in zip(pipeline.stages, state, strict=True):
-        busy, blocked = stage.timing.frame_steps * frames, int(s[k.BLOCKED])
+        busy, blocked = int(s[k.BUSY]), int(s[k.BLOCKED])
         report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
     high = [
         FifoCycles(name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))

@@ -53,6 +53,10 @@ def split(stream: Stream, beat: int) -> list[int]:
     return [v - (1 << t.bits) if t.signed and v >> (t.bits - 1) else v for v in values]
 
 
+SETTLE = 60
+"""Cycles without any step after which nothing more will happen: longer than any datapath."""
+
+
 @dataclass(frozen=True)
 class Run:
     """What one simulation showed: figures, every tensor, and the output."""
@@ -69,7 +73,11 @@ def run(
     stalls: Sequence[int] = (0,),
     limit: int = 200_000,
 ) -> Run:
-    """Simulate ``images`` [frames, channels, height, width]; fails after ``limit`` cycles."""
+    """Simulate ``images`` [frames, channels, height, width]; fails after ``limit`` cycles.
+
+    Figures count up to the last output; the run goes on until the stages are idle, so that
+    tensors of which no output needs every pixel are complete as well.
+    """
     dut = Accelerator(pipeline=pipeline)
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
@@ -93,6 +101,7 @@ def run(
     async def bench(ctx):  # type: ignore[no-untyped-def]
         nonlocal busy, blocked
         wait, stall = gaps[0], stalls[0]
+        active = 0
         for cycle in range(limit):
             offers = len(went_in) < len(feed) and wait == 0
             ctx.set(dut.i.valid, offers)
@@ -102,16 +111,17 @@ def run(
                 dut.i.ready, dut.o.valid, dut.o.payload, dut.busy, dut.blocked, dut.levels, *flat
             )
             _, _, ready, valid, payload, is_busy, is_blocked, levels, *values = sample
+            finished = len(came_out) == frames * out_beats
             at = 0
             for tensor, _, lanes in probes:
                 if values[at]:
                     seen[tensor].append(values[at + 1 : at + 1 + len(lanes)])
                 at += 1 + len(lanes)
-            stages = range(len(pipeline.stages))
-            busy += [is_busy >> n & 1 for n in stages]
-            blocked += [is_blocked >> n & 1 for n in stages]
-            for n in range(len(high)):
-                high[n] = max(high[n], levels >> (n * LEVEL_BITS) & ((1 << LEVEL_BITS) - 1))
+            if not finished:
+                busy += [is_busy >> n & 1 for n in range(len(busy))]
+                blocked += [is_blocked >> n & 1 for n in range(len(busy))]
+                for n in range(len(high)):
+                    high[n] = max(high[n], levels >> (n * LEVEL_BITS) & ((1 << LEVEL_BITS) - 1))
             if offers and ready:
                 went_in.append(cycle)
                 wait = gaps[len(went_in) % len(gaps)]
@@ -121,10 +131,12 @@ def run(
                 came_out.append(cycle)
                 results.append(split(pipeline.output, payload))
                 stall = stalls[len(came_out) % len(stalls)]
-                if len(came_out) == frames * out_beats:
-                    return
             elif stall:
                 stall -= 1
+            if is_busy or (offers and ready):
+                active = cycle
+            if finished and len(went_in) == len(feed) and cycle > active + SETTLE:
+                return
         raise AssertionError(f"{len(came_out)} of {frames * out_beats} beats in {limit} cycles")
 
     simulator.add_testbench(bench)
