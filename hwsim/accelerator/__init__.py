@@ -8,6 +8,7 @@ from hwsim.accelerator.cycles import (
     simulate,
 )
 from hwsim.accelerator.folding import Fold, is_depthwise, is_mac
+from hwsim.accelerator.memories import MemoryInfo, memory_list
 from hwsim.accelerator.pipeline import (
     DEFAULT_DEPTH,
     SINK,
@@ -29,6 +30,7 @@ __all__ = [
     "Fifo",
     "FifoCycles",
     "Fold",
+    "MemoryInfo",
     "Pipeline",
     "Stage",
     "StageCycles",
@@ -37,5 +39,6 @@ __all__ = [
     "build_pipeline",
     "is_depthwise",
     "is_mac",
+    "memory_list",
     "simulate",
 ]

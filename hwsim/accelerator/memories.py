@@ -1,0 +1,203 @@
+"""The one list of an accelerator's memories: what energy, faults, resources and the RTL read.
+
+A cell is named by memory, word and bit: "bit 3 of word 17 of conv2.weight". Words and bits are:
+
+=====================  ==========================================================================
+``<op>.weight``        word = step within an output pixel, ``group * steps + n`` (depthwise: beat
+                       of the pixel). Bits: for each output lane, for each input lane: the tap,
+                       then the weight codes (``hwsim.accelerator.weights``).
+``<op>.requantize``    word = beat of the output pixel (flattened maps: beat of the frame). Bits:
+                       for each lane the multiplier, then the bias, two's complement
+                       (``hwsim.accelerator.requantize``).
+``<op>.window``        word = ``bank * bank_words + address``. Bank ``(y mod kernel rows) *
+                       kernel columns + (x + pad) mod kernel columns`` holds pixel (y, x), y
+                       counted over all frames; address = ``(row of the bank * bank_columns +
+                       (x + pad) // kernel columns) * beats + beat``, row of the bank = ``y //
+                       kernel rows`` mod the rows that a bank holds. Bits: one beat, lane 0 lowest.
+``<stage>.window``     of a resize stage, in registers: word = ``slot * beats + beat``, slot =
+                       pixel mod 2.
+``fifo.<link>``        word = beat number since reset mod depth. Bits: one beat, lane 0 lowest.
+``<op>.accumulator``   registers. Word = channel group (one word where it is summed up in one
+                       go), bits: one accumulator per lane, lane 0 lowest.
+=====================  ==========================================================================
+
+Where op and requantizer share a stage, both memories carry the name of the stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hwsim.accelerator.pipeline import Fifo, Pipeline, Stage
+from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.weights import weight_store
+
+ROLES = ("weight", "window", "constants", "fifo", "accumulator")
+STYLES = ("memory", "constant", "registers")
+
+
+@dataclass(frozen=True)
+class MemoryInfo:
+    """One memory; ``words`` x ``bits`` cells, spread evenly over ``banks`` equal arrays.
+
+    name: unique in the accelerator, see the module text. role: one of ROLES. layer: the stage
+    that owns it; a FIFO belongs to the stage that fills it (``source`` for the input's).
+    style: ``memory`` (an array with a read and a write port), ``constant`` (in the fabric,
+    no cells that could fail), ``registers``. instances: path of each bank in the RTL, empty
+    unless style is ``memory``. reads, writes: words per frame, in which every bank counts for
+    itself: the exact number of cycles with its enable set.
+    """
+
+    name: str
+    role: str
+    layer: str
+    words: int
+    bits: int
+    style: str
+    reads: int
+    writes: int
+    instances: tuple[str, ...] = ()
+
+    @property
+    def banks(self) -> int:
+        return max(1, len(self.instances))
+
+    @property
+    def bank_words(self) -> int:
+        """Words of each bank."""
+        return self.words // self.banks
+
+    @property
+    def size_bits(self) -> int:
+        """Cells in all."""
+        return self.words * self.bits
+
+
+def memory_list(pipeline: Pipeline) -> tuple[MemoryInfo, ...]:
+    """Every memory of ``pipeline``: stage by stage, then the FIFOs.
+
+    Pipeline registers, controllers and the best-so-far register of an ArgMax are not memories.
+    """
+    memories = [memory for stage in pipeline.stages for memory in _of_stage(stage)]
+    return (*memories, *(_fifo(fifo) for fifo in pipeline.fifos))
+
+
+def _of_stage(stage: Stage) -> list[MemoryInfo]:
+    candidates = (_window(stage), _weights(stage), _accumulator(stage), _constants(stage))
+    return [memory for memory in candidates if memory is not None]
+
+
+def _window(stage: Stage) -> MemoryInfo | None:
+    t = stage.timing
+    if t.streaming:
+        return None
+    name, bits = f"{stage.name}.window", stage.inputs[0].bits
+    if stage.kind == "resize":
+        words, reads = t.row_slots * t.beats, t.out_rows * t.out_cols * _resize_reads(stage)
+        return MemoryInfo(
+            name, "window", stage.name, words, bits, "registers", reads, t.input_beats
+        )
+    instances = tuple(
+        f"stage_{stage.name}.bank_{y}_{x}" for y in range(t.kernel[0]) for x in range(t.kernel[1])
+    )
+    words, reads = len(instances) * t.bank_words, len(instances) * t.frame_steps
+    return MemoryInfo(
+        name, "window", stage.name, words, bits, "memory", reads, t.input_beats, instances
+    )
+
+
+def _resize_reads(stage: Stage) -> int:
+    """Input beats that a resize stage looks at for one pixel, summed over its output beats."""
+    x, y = stage.inputs[0], stage.output
+    return sum(
+        last - beat * y.lanes // x.lanes + 1
+        for beat, last in zip(range(y.beats), stage.timing.need, strict=True)
+    )
+
+
+def _weights(stage: Stage) -> MemoryInfo | None:
+    store = weight_store(stage)
+    if store is None:
+        return None
+    return _store(
+        stage,
+        "weight",
+        "weight",
+        len(store.words),
+        store.bits,
+        stage.fold.weights == "memory",
+        stage.timing.frame_steps,
+        "weights",
+    )
+
+
+def _constants(stage: Stage) -> MemoryInfo | None:
+    store = requantize_store(stage)
+    if store is None:
+        return None
+    return _store(
+        stage,
+        "requantize",
+        "constants",
+        len(store.words),
+        store.bits,
+        len(store.words) > 1,
+        stage.timing.output_beats,
+        "constants",
+    )
+
+
+def _store(
+    stage: Stage,
+    suffix: str,
+    role: str,
+    words: int,
+    bits: int,
+    in_memory: bool,
+    reads: int,
+    instance: str,
+) -> MemoryInfo:
+    """A read-only store; a single word in the fabric is wiring, which nothing reads."""
+    instances = (f"stage_{stage.name}.{instance}",) if in_memory else ()
+    style = "memory" if in_memory else "constant"
+    reads = 0 if style == "constant" and words == 1 else reads
+    return MemoryInfo(
+        f"{stage.name}.{suffix}", role, stage.name, words, bits, style, reads, 0, instances
+    )
+
+
+def _accumulator(stage: Stage) -> MemoryInfo | None:
+    t = stage.timing
+    bits = stage.accumulator.bits
+    name = f"{stage.name}.accumulator"
+    if stage.kind == "mac" and t.steps > 1:
+        # The first step of a group ignores what is there.
+        reads = t.frame_steps // t.steps * (t.steps - 1)
+        bits *= stage.fold.pe
+        return MemoryInfo(
+            name, "accumulator", stage.name, 1, bits, "registers", reads, t.frame_steps
+        )
+    if stage.kind == "global_pool":
+        # A ring of registers: all words move with each beat; the first pixel starts afresh.
+        bits *= stage.output.lanes
+        writes = t.frame_steps * t.steps
+        reads = t.frame_steps - t.steps
+        return MemoryInfo(
+            name, "accumulator", stage.name, t.steps, bits, "registers", reads, writes
+        )
+    return None
+
+
+def _fifo(fifo: Fifo) -> MemoryInfo:
+    beats = fifo.stream.frame_beats
+    return MemoryInfo(
+        f"fifo.{fifo.name}",
+        "fifo",
+        fifo.producer,
+        fifo.depth,
+        fifo.stream.bits,
+        "memory",
+        beats,
+        beats,
+        (f"fifo_{fifo.name}.memory",),
+    )
