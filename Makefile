@@ -28,11 +28,11 @@ $(READY): pyproject.toml constraints.txt
 	@command -v perl >/dev/null || { echo "hwsim needs perl (Verilator is started by it)"; exit 2; }
 	@echo "setting up $(VENV) with $(PYTHON) (a few minutes, once)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet -c constraints.txt setuptools
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,synth]'
+	@$(BIN)/python -m pip install -qq -c constraints.txt setuptools
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,synth]'
 	@command -v c++ >/dev/null || { \
 	echo "no C++ compiler (c++) found: using the one of the ziglang package"; \
-	$(BIN)/python -m pip install --quiet -c constraints.txt ziglang && \
+	$(BIN)/python -m pip install -qq -c constraints.txt ziglang && \
 	for tool in c++ ar; do command -v $$tool >/dev/null || { \
 	printf '#!/bin/sh\nexec "$(CURDIR)/$(BIN)/python" -m ziglang %s "$$@"\n' $$tool > $(BIN)/$$tool && \
 	chmod +x $(BIN)/$$tool; }; done; }
@@ -54,7 +54,7 @@ lint: $(READY)
 # Checkers do not read the folder mapping of pyproject.toml, so the installed package is checked.
 typecheck: $(READY)
 	@rm -rf build/lib build/typecheck
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --target build/typecheck .
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --target build/typecheck .
 	cd build/typecheck && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p hwsim
 
 bench: $(READY)

@@ -1,0 +1,110 @@
+"""Stages in order: each is done when what it depends on changed, and is taken over otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from hwsim import __version__
+from hwsim.progress import Progress
+from hwsim.run.files import code_hash, value_hash
+from hwsim.run.workspace import Workspace
+
+Figures = dict[str, Any]
+"""Plain JSON values that a stage reports; units are in the keys."""
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What a stage gets: the configuration, where to read and to write, whom to tell.
+
+    folder: the experiment's folder with the outputs of earlier stages, to read.
+    work: the folder to write this stage's outputs to.
+    figures: what the finished earlier stages reported, by stage.
+    """
+
+    config: Any
+    folder: Path
+    work: Path
+    progress: Progress
+    figures: dict[str, Figures]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of an experiment.
+
+    sections: keys of the configuration that it reads. needs: earlier stages whose outputs it
+    reads. code: modules and packages that decide its result. outputs: files and folders that
+    ``work`` leaves. inputs: hash of what it reads from outside the folder (a data set, a table).
+    resumable: what it wrote before an interruption is of use to the next attempt.
+    """
+
+    name: str
+    work: Callable[[StageRun], Figures]
+    outputs: tuple[str, ...]
+    sections: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    inputs: Callable[[Any], str] | None = None
+    resumable: bool = False
+
+    def key(self, config: BaseModel, workspace: Workspace) -> str:
+        """Hash of everything that the stage's result depends on."""
+        sections = config.model_dump(mode="json", include=set(self.sections))
+        needed = {name: workspace.outputs(name) for name in self.needs}
+        outside = self.inputs(config) if self.inputs else None
+        parts = [__version__, self.name, sections, needed, outside, code_hash(self.code)]
+        return value_hash(parts)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What became of a stage: ``seconds`` is the time of the run whose outputs are there."""
+
+    name: str
+    cached: bool
+    seconds: float
+    figures: Figures
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    config: BaseModel,
+    workspace: Workspace,
+    progress: Progress,
+    on_stage: Callable[[StageReport], None] = lambda report: None,
+) -> dict[str, StageReport]:
+    """Bring every stage up to date, in order; ``on_stage`` hears of each when it is.
+
+    The caller holds ``workspace.locked()``. A stage that fails or is interrupted leaves nothing,
+    unless it is resumable; the ones before it stay finished.
+    """
+    reports: dict[str, StageReport] = {}
+    for stage in stages:
+        key = stage.key(config, workspace)
+        cached = workspace.is_current(stage.name, key)
+        if not cached:
+            work = workspace.begin(stage.name, key, resumable=stage.resumable)
+            figures = {name: report.figures for name, report in reports.items()}
+            run = StageRun(config, workspace.folder, work, progress, figures)
+            start = time.perf_counter()
+            try:
+                result = stage.work(run)
+            except BaseException:
+                if not stage.resumable:
+                    workspace.abandon(stage.name)
+                raise
+            seconds = time.perf_counter() - start
+            workspace.finish(stage.name, key, stage.outputs, result, seconds)
+        report = StageReport(
+            stage.name, cached, workspace.seconds(stage.name), workspace.figures(stage.name)
+        )
+        reports[stage.name] = report
+        on_stage(report)
+    return reports

@@ -1,0 +1,75 @@
+"""Files that are whole or not there, and hashes of what a result depends on."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` in one step: the file is whole, or is what it was before."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as JSON in one step."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def path_hash(path: Path) -> str | None:
+    """SHA-256 (hex) of a file, or of names and contents in a folder; None where nothing is."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        return None
+    digest = hashlib.sha256()
+    for item in sorted(p for p in path.rglob("*") if p.is_file()):
+        digest.update(f"{item.relative_to(path).as_posix()} {path_hash(item)}\n".encode())
+    return digest.hexdigest()
+
+
+def value_hash(value: Any) -> str:
+    """SHA-256 (hex) of a plain JSON value; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def code_hash(modules: Iterable[str]) -> str:
+    """SHA-256 (hex) of the code of modules and whole packages; comments and layout do not count."""
+    return value_hash([_module_hash(name) for name in sorted(modules)])
+
+
+@cache
+def _module_hash(name: str) -> str:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    origin = Path(spec.origin)
+    files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
+    trees = [ast.dump(ast.parse(file.read_bytes())) for file in files]
+    return value_hash([name, trees])
