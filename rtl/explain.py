@@ -1,0 +1,154 @@
+"""From a failed run to the first wrong value or figure, in words a designer can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hwsim.accelerator import SINK, SOURCE, Fifo, Pipeline, Stream
+from hwsim.accelerator.beats import ints_to_bits, pack_bits, unpack_bits, valid_bits
+
+_DATES = {
+    "first_input": "first input beat",
+    "last_input": "last input beat",
+    "first_output": "first output beat",
+    "last_output": "last output beat",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One difference. kind: ``output`` (a wrong value), ``cycles`` (a wrong figure) or ``run``.
+
+    where: what the text says, as values: for ``output`` image, layer, tensor, row, column,
+    channel, expected and got; for ``cycles`` figure, stage, frame or fifo, predicted, measured.
+    """
+
+    test: str
+    kind: str
+    text: str
+    where: Mapping[str, Any] | None = None
+
+
+def explain_output(
+    test: str,
+    pipeline: Pipeline,
+    tensors: Mapping[str, np.ndarray],
+    trace: Mapping[str, Sequence[str]],
+    output: Sequence[str],
+) -> list[Failure]:
+    """The first tensor, in the order of the stages, that is not as in the network.
+
+    tensors: reference values of the frames that were run. trace: beats (hexadecimal) that each
+    FIFO passed on; output: beats that left the accelerator.
+    """
+    order = {SOURCE: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
+    for fifo in sorted(pipeline.fifos, key=lambda fifo: order[fifo.producer]):
+        beats = [int(beat, 16) for beat in trace[fifo.name]]
+        failure = _first_wrong(test, pipeline, fifo, tensors, beats)
+        if failure is not None:
+            return [failure]
+    last = next(fifo for fifo in pipeline.fifos if fifo.consumer == SINK)
+    failure = _first_wrong(test, pipeline, last, tensors, [int(beat, 16) for beat in output])
+    return [failure] if failure is not None else []
+
+
+def _first_wrong(
+    test: str,
+    pipeline: Pipeline,
+    fifo: Fifo,
+    tensors: Mapping[str, np.ndarray],
+    beats: list[int],
+) -> Failure | None:
+    stream = fifo.stream
+    expected = pack_bits(stream, tensors[stream.tensor])[: len(beats)]
+    care = np.resize(valid_bits(stream), expected.shape)
+    got = ints_to_bits(beats, stream.bits)[: len(expected)]
+    wrong = ((got ^ expected) & care).any(axis=1)
+    if not wrong.any():
+        return None
+    beat = int(wrong.argmax())
+    image, at = divmod(beat, stream.frame_beats)
+    values = [_frame(stream, bits, image) for bits in (expected, got)]
+    pixel, group = divmod(at, stream.beats)
+    row, column = divmod(pixel, stream.type.width)
+    first = group * stream.lanes
+    pair = [value[first : first + stream.lanes, row, column] for value in values]
+    lane = int((pair[0] != pair[1]).argmax())
+    layer = _layer(pipeline, fifo)
+    where = {
+        "image": image,
+        "layer": fifo.producer,
+        "tensor": stream.tensor,
+        "row": row,
+        "column": column,
+        "channel": first + lane,
+        "expected": int(pair[0][lane]),
+        "got": int(pair[1][lane]),
+    }
+    text = (
+        f"{test}: image {image}: {layer}: pixel (row {row}, column {column}), channel "
+        f"{first + lane}: expected {where['expected']}, got {where['got']}"
+    )
+    return Failure(test, "output", text, where)
+
+
+def _layer(pipeline: Pipeline, fifo: Fifo) -> str:
+    if fifo.producer == SOURCE:
+        return "the input"
+    stage = pipeline.stage(fifo.producer)
+    tensor = fifo.stream.tensor
+    kind = stage.op.kind if stage.op is not None else stage.kind
+    after = f", tensor {tensor}" if tensor != stage.name else ""
+    return f"layer {stage.name} ({kind}{after})"
+
+
+def _frame(stream: Stream, bits: np.ndarray, image: int) -> np.ndarray:
+    """Frame ``image`` of ``bits`` as [channels, height, width]; missing beats are 0."""
+    frame = np.zeros((stream.frame_beats, stream.bits), np.uint8)
+    rows = bits[image * stream.frame_beats : (image + 1) * stream.frame_beats]
+    frame[: len(rows)] = rows
+    return unpack_bits(stream, frame).reshape(stream.type.shape)
+
+
+def explain_cycles(
+    test: str, pipeline: Pipeline, predicted: Mapping[str, Any], measured: Mapping[str, Any]
+) -> list[Failure]:
+    """Every cycle figure that is not as the model says."""
+    if not measured["finished"]:
+        frames = len(measured["last_output"])
+        text = (
+            f"{test}: stopped: {frames} of {len(predicted['last_output'])} frames after "
+            f"{measured['cycles']} cycles, {predicted['cycles']} predicted"
+        )
+        return [Failure(test, "cycles", text, {"figure": "total_cycles"})]
+    found = []
+
+    def compare(name: str, label: str, where: dict[str, Any], want: int, got: int) -> None:
+        if want != got:
+            text = f"{test}: {label}: {want} predicted, {got} measured"
+            details = {"figure": name, **where, "predicted": want, "measured": got}
+            found.append(Failure(test, "cycles", text, details))
+
+    for key, label in _DATES.items():
+        for frame, (want, got) in enumerate(zip(predicted[key], measured[key], strict=True)):
+            compare(key, f"frame {frame}: cycle of the {label}", {"frame": frame}, want, got)
+    total = predicted["cycles"], measured["cycles"]
+    for n, stage in enumerate(pipeline.stages):
+        where = {"stage": stage.name}
+        busy, blocked = ([side[key][n] for side in (predicted, measured)] for key in _COUNTED)
+        starved = [t - b - k for t, b, k in zip(total, busy, blocked, strict=True)]
+        for key, pair in (("busy", busy), ("blocked", blocked), ("starved", starved)):
+            compare(f"{key}_cycles", f"stage {stage.name}: {key} cycles", where, *pair)
+    for n, fifo in enumerate(pipeline.fifos):
+        pair = [side["high_water"][n] for side in (predicted, measured)]
+        label = f"FIFO {fifo.name}: high-water mark"
+        compare("high_water", label, {"fifo": fifo.name}, *pair)
+    compare("extra", "beats after the last frame", {}, 0, measured["extra"])
+    return found
+
+
+_COUNTED = ("busy", "blocked")

