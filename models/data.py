@@ -190,7 +190,7 @@ def _npz(path: Path) -> Dataset:
     """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis."""
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             for key in _IDX_FILES:
                 if key not in file:
                     raise DataError(f"{path}: lacks the array '{key}'")

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from hwsim.models.quantize import floor_clamp, quantize_weight
 from hwsim.network import Alphabet
 
-_STD_EPSILON = 1e-6
-
 INTEGER_NORM_EPSILON = 1.0
 """Added to the variance of integer accumulators.
 
@@ -63,9 +61,8 @@ class MuxConv2d(nn.Module):
 
     def probabilities(self) -> Tensor:
         """[outputs, inputs, taps]: softmax of the standardised attention at ``beta``."""
-        a = self.attention
-        a = (a - a.mean(dim=2, keepdim=True)) / (a.std(dim=2, keepdim=True) + _STD_EPSILON)
-        return (self.beta * a).softmax(dim=2)
+        standardised = F.layer_norm(self.attention, self.attention.shape[2:])
+        return (self.beta * standardised).softmax(dim=2)
 
     @torch.no_grad()
     def freeze(self) -> None:

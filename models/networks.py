@@ -139,7 +139,8 @@ class ConvNet(nn.Module):
 
     def __init__(self, config: ModelConfig, shape: Sequence[int], classes: int, twin: bool = False):
         super().__init__()
-        self.config, self.shape, self.classes, self.twin = config, tuple(shape), classes, twin
+        self.config, self.classes, self.twin = config, classes, twin
+        self.shape = (shape[0], shape[1], shape[2])
         make = _Factory(config, twin)
         self.body = nn.Sequential(*(_resnet if config.network == "resnet" else _cnn)(make, shape))
         with torch.no_grad():

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from hwsim.config.training import ModelConfig, TrainingConfig
 from hwsim.errors import OutputError, StorageError
@@ -30,9 +30,10 @@ from hwsim.models.data import Dataset
 from hwsim.models.export import network_input, predict
 from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
-from hwsim.progress import NoProgress, Progress
+from hwsim.progress import NoProgress, Progress, Task
 
 _FORMAT = 1
+_SILENT = NoProgress()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def train(
     *,
     seed: int,
     folder: Path | str,
-    progress: Progress | None = None,
+    progress: Progress = _SILENT,
 ) -> TrainingResult:
     """Train the float twin and the network of ``model`` on ``data``.
 
@@ -87,29 +88,25 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    progress = progress or NoProgress()
-    device = _device(training.device)
-    common = dict(data=data, config=training, seed=seed, device=device, progress=progress)
+    job = _Job(data, training, seed, _device(training.device), progress)
     twin = None
     if training.twin_epochs != 0:
-        run = _Run(
+        twin = _Run(
+            job,
             build_network(model, data.shape, data.classes, seed=seed, twin=True),
             epochs=training.twin_epochs or training.epochs,
             learning_rate=training.twin_learning_rate or training.learning_rate,
             path=folder / "twin.pt",
-            teacher=None,
-            **common,
-        )
-        twin = run.fit("train float twin")
-    run = _Run(
+        ).fit("train float twin")
+    network = _Run(
+        job,
         build_network(model, data.shape, data.classes, seed=seed),
         epochs=training.epochs,
         learning_rate=training.learning_rate,
         path=folder / "network.pt",
         teacher=twin.model if twin and training.distillation else None,
-        **common,
-    )
-    return TrainingResult(run.fit("train network"), twin, seed)
+    ).fit("train network")
+    return TrainingResult(network, twin, seed)
 
 
 def _device(name: str) -> torch.device:
@@ -120,42 +117,51 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the trainings of a network and of its twin have in common."""
+
+    data: Dataset
+    config: TrainingConfig
+    seed: int
+    device: torch.device
+    progress: Progress
+
+
 class _Run:
     """Training of one network, from its checkpoint where there is one."""
 
     def __init__(
         self,
+        job: _Job,
         model: ConvNet,
         *,
-        data: Dataset,
-        config: TrainingConfig,
-        seed: int,
-        device: torch.device,
-        progress: Progress,
         epochs: int,
         learning_rate: float,
         path: Path,
-        teacher: ConvNet | None,
+        teacher: ConvNet | None = None,
     ):
-        self.model, self.config, self.device = model.to(device), config, device
-        self.data, self.progress, self.teacher = data, progress, teacher
+        config, data, device = job.config, job.data, job.device
+        self.model, self.config, self.data, self.device = model.to(device), config, data, device
+        self.progress, self.teacher = job.progress, teacher
         self.epochs, self.learning_rate, self.path = epochs, learning_rate, path
         self.history: list[EpochRecord] = []
         self.batches = Batches(
             torch.from_numpy(network_input(data.train_x, model.config.input_bits)).to(device),
             torch.from_numpy(data.train_y).to(device),
             batch_size=config.batch_size,
-            seed=seed,
+            seed=job.seed,
             shift=config.shift,
             flip=config.flip,
         )
         self.steps = epochs * len(self.batches)
         self.freeze_step = round(config.freeze_at * self.steps)
         self.optimizer = self._optimizer()
-        self.fingerprint = _fingerprint(model, data, config, seed, epochs, learning_rate)
+        self.fingerprint = _fingerprint(model, data, config, job.seed, epochs, learning_rate)
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        decay, free = [], []
+        decay: list[Tensor] = []
+        free: list[Tensor] = []
         for name, parameter in self.model.named_parameters():
             (decay if name.endswith("weight") else free).append(parameter)
         groups: list[dict[str, Any]] = [
@@ -212,7 +218,7 @@ class _Run:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
-    def _epoch(self, epoch: int, bar: Any) -> EpochRecord:
+    def _epoch(self, epoch: int, bar: Task) -> EpochRecord:
         wall, cpu = time.perf_counter(), time.process_time()
         loss_sum = torch.zeros((), device=self.device)
         right = torch.zeros((), device=self.device)
@@ -298,7 +304,7 @@ class _Run:
 
 
 def _fingerprint(
-    model: nn.Module, data: Dataset, config: TrainingConfig, seed: int, epochs: int, rate: float
+    model: ConvNet, data: Dataset, config: TrainingConfig, seed: int, epochs: int, rate: float
 ) -> str:
     digest = hashlib.sha256()
     network = model.config.model_dump(exclude={"multiplier_bits"})
