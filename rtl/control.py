@@ -106,8 +106,9 @@ class WindowControl(Component):
     in the cycle in which both are set); where it goes: ``w_bank_row``, ``w_bank_col``,
     ``w_slot`` (which of the rows that a bank holds), ``w_at`` (column part of the address,
     in beats), ``w_beat`` (beat within the pixel); where the window of the current step lies:
-    ``r_bank_row``, ``r_bank_col`` (bank of its top left pixel), ``r_slot``, ``r_at``; ``row_valid``, ``col_valid``: one bit per kernel
-    row and column, clear where the window leaves the image.
+    ``r_bank_row``, ``r_bank_col`` (bank of its top left pixel), ``r_slot``, ``r_at``;
+    ``row_valid``, ``col_valid``: one bit per kernel row and column, clear where the window
+    leaves the image.
 
     Pixel (row y, column x) lies in bank (y mod kernel rows, (x + pad) mod kernel columns), so
     every window has each bank exactly once and all its taps can be read in one cycle.

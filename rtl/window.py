@@ -13,8 +13,11 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
     """Write accepted beats and read the window of each step.
 
     ``data`` is the beat being accepted. Returns one beat per tap, row by row, zero outside the
-    image; valid one cycle after the step's start for a 1x1 kernel, else two (the banks are
-    turned into place and put in registers). ``pipe`` advances accordingly.
+    image; valid WINDOW_READ cycles after the step's start for a 1x1 kernel, else one more (the
+    banks are turned into place and put in registers). ``pipe`` advances accordingly.
+
+    Writes and reads both pass through one register before they reach the memories, which takes
+    the controller's decisions off the address lines and leaves the order of accesses as it was.
     """
     timing = control.timing
     kh, kw = timing.kernel
@@ -23,7 +26,12 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
     address = index(timing.bank_words)
     accept = named(m, "accept", control.valid & control.ready)
     w_addr = Signal(address)
-    m.d.comb += w_addr.eq(Mux(control.w_slot[0], row_size, 0) + control.w_at + control.w_beat)
+    w_data = Signal(width, reset_less=True)
+    m.d.sync += [
+        w_addr.eq(Mux(control.w_slot[0], row_size, 0) + control.w_at + control.w_beat),
+        w_data.eq(data),
+    ]
+    pipe.advance()
     banks: list[list[Value]] = []
     for y in range(kh):
         row: list[Value] = []
@@ -35,19 +43,23 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
             m.submodules[f"bank_{y}_{x}"] = memory
             write, read = memory.write_port(), memory.read_port()
             here = (control.w_bank_row == y) & (control.w_bank_col == x)
+            w_en = Signal(name=f"w_en_{y}_{x}")
             r_addr = Signal(address, name=f"r_addr_{y}_{x}")
-            m.d.comb += [
-                write.addr.eq(w_addr),
-                write.data.eq(data),
-                write.en.eq(accept & here),
+            m.d.sync += [
+                w_en.eq(accept & here),
                 r_addr.eq(
                     Mux(slot, row_size, 0)
                     + control.r_at
                     + Mux(control.r_bank_col > x, timing.beats, 0)
                     + control.n
                 ),
+            ]
+            m.d.comb += [
+                write.addr.eq(w_addr),
+                write.data.eq(w_data),
+                write.en.eq(w_en),
                 read.addr.eq(r_addr),
-                read.en.eq(control.start),
+                read.en.eq(pipe["start"]),
             ]
             row.append(read.data)
         banks.append(row)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
-from hwsim.accelerator.timing import Timing, fifo_latency, ring_rows, tree_registers
+from hwsim.accelerator.timing import WINDOW_READ, Timing, fifo_latency, ring_rows, tree_registers
 from hwsim.errors import MappingError
 from hwsim.network import (
     INPUT,
@@ -364,7 +364,7 @@ def _timing(
     terms = op.kernel[0] * op.kernel[1]
     rotate = int(terms > 1)
     product = int(kind == "depthwise")
-    latency = 1 + rotate + product + tree_registers(terms) + tail
+    latency = WINDOW_READ + rotate + product + tree_registers(terms) + tail
     return Timing(
         rows,
         cols,
@@ -389,12 +389,13 @@ def _mac_timing(op: Op, fold: Fold, x: Stream, tail: int, output: Stream) -> Tim
         rows, cols, beats = 1, 1, x.frame_beats
     rotate = int(kernel != (1, 1))
     accumulate = int(beats > 1)
-    latency = 2 + rotate + tree_registers(mac_terms(op, fold.simd)) + accumulate + tail
     pointwise = kernel == (1, 1) and stride == (1, 1)
     if pointwise:
         # A window of one pixel does not look at its neighbours: the rows may as well be pixels.
         rows, cols = rows * cols, 1
     streaming = pointwise and groups == 1
+    fetch = 1 if streaming else WINDOW_READ + rotate
+    latency = fetch + 1 + tree_registers(mac_terms(op, fold.simd)) + accumulate + tail
     return Timing(
         rows,
         cols,

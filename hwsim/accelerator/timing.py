@@ -26,6 +26,9 @@ from hwsim.network.ops import window_size
 TREE_LEVELS_PER_REGISTER = 2
 """Adder levels between two registers of an adder tree."""
 
+WINDOW_READ = 2
+"""Cycles from a step's start to its window: a register for the addresses, then the memories."""
+
 SHALLOW_FIFO = 32
 """FIFOs up to this depth read their memory asynchronously (LUT RAM), deeper ones in one clock."""
 
