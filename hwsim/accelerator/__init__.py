@@ -19,6 +19,7 @@ from hwsim.accelerator.pipeline import (
     Stream,
     build_pipeline,
 )
+from hwsim.accelerator.timeline import Timeline, steady_timeline, timeline
 from hwsim.accelerator.timing import Timing
 
 __all__ = [
@@ -35,10 +36,13 @@ __all__ = [
     "Stage",
     "StageCycles",
     "Stream",
+    "Timeline",
     "Timing",
     "build_pipeline",
     "is_depthwise",
     "is_mac",
     "memory_list",
     "simulate",
+    "steady_timeline",
+    "timeline",
 ]

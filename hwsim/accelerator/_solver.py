@@ -67,7 +67,23 @@ from hwsim.jit import njit
 DEPTH, FIFO_LATENCY, RING_AT, FIFO_COLUMNS = range(4)
 PUSHED, POPPED, SEEN_PUSH, SEEN_POP, HIGH, FIFO_STATE_COLUMNS = range(6)
 
+# The trace's window: its first cycle, the one after its last, cycles per bin. What a bin counts.
+FIRST, END, WIDTH = range(3)
+TRACE_BUSY, TRACE_BLOCKED, TRACE_COLUMNS = range(3)
+
 UNKNOWN = -1
+
+
+@njit
+def _mark(bins, column, begin, end, window):  # type: ignore[no-untyped-def]
+    """Count the cycles ``begin`` .. ``end - 1`` into the bins of one stage."""
+    first, width = window[FIRST], window[WIDTH]
+    begin, end = max(begin, first), min(end, window[END])
+    while begin < end:
+        i = (begin - first) // width
+        upto = min(end, first + (i + 1) * width)
+        bins[i, column] += upto - begin
+        begin = upto
 
 
 @njit
@@ -188,10 +204,13 @@ def _write(s, st, frames, until, fifos, fs, push, pop, accepts, done):  # type: 
 
 
 @njit
-def _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
+def _read(  # type: ignore[no-untyped-def]
+    s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window, bins
+):
     """Issue every step whose date is known; True when one was."""
     moved = False
     windowed = s[SLOTS] > 0
+    traced = len(bins) > 0
     while st[R_FRAME] < frames:
         last_pixel = st[R_P] == s[OUT_ROWS] - 1 and st[R_Q] == s[OUT_COLS] - 1
         n = st[R_N]
@@ -204,6 +223,8 @@ def _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done
                     # The window is complete since group 0 and only the last step can wait.
                     skipped = s[STEPS] - 1 - n
                     st[BUSY] += max(0, min(skipped, until - ready + 1))
+                    if traced:
+                        _mark(bins, TRACE_BUSY, ready, ready + skipped, window)
                     ready += skipped
                     n = s[STEPS] - 1
                     st[R_N] = n
@@ -240,6 +261,9 @@ def _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done
         st[BLOCKED] += max(0, min(start, until + 1) - st[R_READY])
         if start <= until:
             st[BUSY] += 1
+        if traced:
+            _mark(bins, TRACE_BLOCKED, st[R_READY], start, window)
+            _mark(bins, TRACE_BUSY, start, start + 1, window)
         st[R_READY] = UNKNOWN
         st[R_TIME] = start
         moved = True
@@ -283,12 +307,16 @@ def solve(  # type: ignore[no-untyped-def]
     gaps,
     stalls,
     sizes,
+    window,
+    trace,
 ):
     """Solve all frames.
 
     stages, fifos: the tables above. source, sink: index of the first and the last FIFO.
     gaps: idle cycles before each input beat; stalls: not-ready cycles before each output beat;
     both repeat cyclically. until: last cycle that counts for busy, blocked and FIFO levels.
+    trace: [stages, bins, 2], to which the busy and blocked cycles in ``window`` are added bin by
+    bin, whatever ``until`` is; no bins, no trace.
     Returns (complete, stage state, FIFO state, dates of each frame's
     first and last input and output beat [frames, 4]).
     """
@@ -326,7 +354,10 @@ def solve(  # type: ignore[no-untyped-def]
                 going = False
                 if s[SLOTS] > 0:
                     going = _write(s, st, frames, until, fifos, fs, push, pop, accepts, done)
-                if _read(s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done):
+                if _read(
+                    s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window,
+                    trace[i],
+                ):  # fmt: skip
                     going = s[SLOTS] > 0
                     moved = True
                 if going:

@@ -157,15 +157,57 @@ def simulate(
     """
     if frames < 1:
         raise ValueError(f"frames must be >= 1, not {frames}")
-    stages, outs, needs, fifos, sizes = _tables(pipeline)
-    names = [fifo.name for fifo in pipeline.fifos]
-    source = next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE)
-    sink = next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK)
-    beats = pipeline.input.frame_beats, pipeline.output.frame_beats
-    schedule = _cyclic(gaps), _cyclic(stalls), sizes
-    table = stages, outs, needs, fifos, source, sink, frames
+    state, fifo_state, dates, _ = run_solver(pipeline, frames, gaps, stalls)
+    total = int(dates[-1, 3]) + 1
+    if state[:, k.R_TIME].max() >= total or state[:, k.W_TIME].max() >= total:
+        # Input that no output needs is still being worked off after the last output: count
+        # again, up to there.
+        state, fifo_state, _, _ = run_solver(pipeline, frames, gaps, stalls, until=total - 1)
+    report = []
+    for stage, s in zip(pipeline.stages, state, strict=True):
+        busy, blocked = int(s[k.BUSY]), int(s[k.BLOCKED])
+        report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
+    high = [
+        FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))
+        for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
+    ]
+    columns = [tuple(int(v) for v in column) for column in dates.T]
+    return CycleReport(frames, *columns, tuple(report), tuple(high))
 
-    complete, state, fifo_state, dates = k.solve(*table, FOREVER, *beats, *schedule)
+
+def run_solver(
+    pipeline: Pipeline,
+    frames: int,
+    gaps: Sequence[int] | np.ndarray | None,
+    stalls: Sequence[int] | np.ndarray | None,
+    until: int = FOREVER,
+    window: tuple[int, int, int] = (0, 0, 1),
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Stage state, FIFO state and dates of the frames as the solver leaves them, and its trace.
+
+    The trace is [stages, bins, (busy, blocked)] in cycles. window: its first cycle, the one after
+    its last, and the cycles of a bin; the last bin may be shorter. Raises DeadlockError.
+    """
+    stages, outs, needs, fifos, sizes = _tables(pipeline)
+    bins = -(-(window[1] - window[0]) // window[2])
+    trace = np.zeros((len(stages), bins, k.TRACE_COLUMNS), np.int64)
+    complete, state, fifo_state, dates = k.solve(
+        stages,
+        outs,
+        needs,
+        fifos,
+        next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE),
+        next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK),
+        frames,
+        until,
+        pipeline.input.frame_beats,
+        pipeline.output.frame_beats,
+        _cyclic(gaps),
+        _cyclic(stalls),
+        sizes,
+        np.array(window, np.int64),
+        trace,
+    )
     if not complete:
         full = [
             f"{fifo.name} (depth {fifo.depth})"
@@ -173,18 +215,4 @@ def simulate(
             if s[k.PUSHED] - s[k.POPPED] == fifo.depth
         ]
         raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
-    total = int(dates[-1, 3]) + 1
-    if state[:, k.R_TIME].max() >= total or state[:, k.W_TIME].max() >= total:
-        # Input that no output needs is still being worked off after the last output: count
-        # again, up to there.
-        _, state, fifo_state, _ = k.solve(*table, total - 1, *beats, *schedule)
-    report = []
-    for stage, s in zip(pipeline.stages, state, strict=True):
-        busy, blocked = int(s[k.BUSY]), int(s[k.BLOCKED])
-        report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
-    high = [
-        FifoCycles(name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))
-        for name, fifo, s in zip(names, pipeline.fifos, fifo_state, strict=True)
-    ]
-    columns = [tuple(int(v) for v in column) for column in dates.T]
-    return CycleReport(frames, *columns, tuple(report), tuple(high))
+    return state, fifo_state, dates, trace
