@@ -191,7 +191,9 @@ class _Run:
         """Train what the checkpoint lacks; returns the finished network in eval mode."""
         self._resume()
         done = len(self.history)
-        with self.progress.task(title, self.epochs * len(self.batches)) as bar:
+        # On a GPU, the fastest convolution algorithms add in an order that varies.
+        repeatable = torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+        with repeatable, self.progress.task(title, self.epochs * len(self.batches)) as bar:
             bar.advance(done * len(self.batches))
             for epoch in range(done, self.epochs):
                 self.history.append(self._epoch(epoch, bar))
@@ -331,7 +333,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
     """Read a checkpoint without executing anything in it; raises StorageError."""
     try:
         state = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise StorageError(
             f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"
