@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from types import UnionType
@@ -67,6 +67,16 @@ def shipped_configs(folder: str) -> dict[str, Path]:
 def parse_config(text: str, model: type[Model], file: Path | str = "<text>") -> Model:
     """Validate YAML ``text`` as a ``model``; ``file`` serves the error's text only."""
     data, lines = parse_yaml(text, file)
+    return validate_config(data, model, file, lines)
+
+
+def validate_config(
+    data: Any,
+    model: type[Model],
+    file: Path | str | None = None,
+    lines: Mapping[Key, int] | None = None,
+) -> Model:
+    """Validate plain data as a ``model``; ``file`` and ``lines`` serve the error's text only."""
     if not isinstance(data, dict):
         raise ConfigError("must hold a mapping ('key: value' lines)", file=file)
     try:
@@ -74,8 +84,9 @@ def parse_config(text: str, model: type[Model], file: Path | str = "<text>") -> 
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         key, message = _explain(error.errors(), model, data)
-        line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), None)
-        where = f"{file}:{line}" if line else str(file)
+        known = lines or {}
+        line = next((known[key[:n]] for n in range(len(key), 0, -1) if key[:n] in known), None)
+        where = f"{file}:{line}" if line else file
         raise ConfigError(message, file=where, key=dotted(key) or None) from None
 
 

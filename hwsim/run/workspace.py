@@ -129,6 +129,7 @@ class Workspace:
         """Move the outputs ``names`` into the folder and record the stage."""
         work = self._work(stage)
         for name in names:
+            (self.folder / name).parent.mkdir(exist_ok=True)
             remove(self.folder / name)
             (work / name).rename(self.folder / name)
         remove(work)

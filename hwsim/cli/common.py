@@ -1,0 +1,67 @@
+"""What all commands share: options, and one way to print results."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim import __version__
+from hwsim.progress import Progress, make_progress
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+NetworkFile = Annotated[Path, typer.Argument(metavar="NET", help="A .hwnet file.")]
+Experiment = Annotated[
+    str,
+    typer.Argument(metavar="EXPERIMENT", help="YAML file, or the name of a shipped experiment."),
+]
+OutputFolder = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: runs/<name>.")
+]
+
+
+class Output:
+    """Where a command's results go: a JSON document, or text for people, on stdout."""
+
+    def __init__(self, command: str, *, as_json: bool, quiet: bool = False) -> None:
+        self.command, self.as_json, self.quiet = command, as_json, quiet
+        self.progress: Progress = make_progress(quiet=quiet)
+
+    def finish(
+        self, document: dict[str, Any], people: Callable[[], Iterable[RenderableType]]
+    ) -> None:
+        """Print the result: ``document`` (with ``seed``) as JSON, or what ``people`` yields."""
+        if self.as_json:
+            head = {"command": self.command, "hwsim_version": __version__, "seed": None}
+            print(json.dumps({**head, **document}, indent=1, allow_nan=False))
+            return
+        console = make_console()
+        for item in people():
+            console.print(item)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A rich console that neither colours numbers in prose nor reads markup in data."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def example(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Append an example to a command's help."""
+
+    def append(command: Callable[..., None]) -> Callable[..., None]:
+        command.__doc__ = f"{inspect.cleandoc(command.__doc__ or '')}\n\nExample: {text}"
+        return command
+
+    return append

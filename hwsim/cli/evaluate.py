@@ -1,0 +1,72 @@
+"""``hwsim evaluate``: accuracy of an integer network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
+
+
+@example("hwsim evaluate runs/quickstart/network.hwnet --data digits")
+def evaluate(
+    network: NetworkFile,
+    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
+    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    golden: Annotated[bool, typer.Option(help="Let torch compute the same integers too.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Accuracy of a network on the test images of a data set, computed in integers."""
+    import numpy as np
+
+    from hwsim.config.loader import validate_config
+    from hwsim.config.training import DataConfig
+    from hwsim.errors import DataError
+    from hwsim.execute import Executor
+    from hwsim.models.data import load_data
+    from hwsim.models.export import network_input
+    from hwsim.network import load, network_hash
+
+    net = load(network)
+    out = Output("evaluate", as_json=as_json, quiet=quiet)
+    values = {"set": data} | ({"path": path} if path else {})
+    held = load_data(validate_config(values, DataConfig, "--data"))
+    if held.shape != net.input.shape or net.input.signed or net.input.bits > 8:
+        raise DataError(
+            f"{held.name}: images are {list(held.shape)}, the network reads {net.input}"
+        )
+    count = len(held.test_x) if images is None else min(images, len(held.test_x))
+    x, y = network_input(held.test_x[:count], net.input.bits), held.test_y[:count]
+    with out.progress.task(f"evaluate {count:,} images"):
+        executor = Executor(net)
+        executor.run(x[:1])  # compiles the kernels
+        start = time.perf_counter()
+        accuracy = {"integer": executor.accuracy(x, y)}
+        seconds = time.perf_counter() - start
+    if golden:
+        from hwsim.cli.stages import run_golden
+        from hwsim.models.golden import GoldenNetwork
+
+        with out.progress.task("evaluate with torch"):
+            accuracy["golden"] = float(np.mean(run_golden(GoldenNetwork(net), x) == y))
+
+    document = {
+        "network_sha256": network_hash(net),
+        "data": held.name,
+        "images": count,
+        "accuracy": accuracy,
+        "images_per_second": count / seconds,
+        "threads": executor.threads,
+    }
+
+    def people() -> Iterator[str]:
+        for name, share in accuracy.items():
+            yield f"{name:<8} {100 * share:.2f} % of {count:,} test images of {held.name}"
+        yield f"{count / seconds:,.0f} images/s with {executor.threads} threads"
+
+    out.finish(document, people)

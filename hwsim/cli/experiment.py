@@ -1,0 +1,90 @@
+"""Running an experiment's stages, and showing on the terminal what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hwsim.cli.common import Output, make_console
+
+if TYPE_CHECKING:
+    from hwsim.config.experiment import ExperimentConfig
+    from hwsim.run import Stage, StageReport, Workspace
+    from hwsim.run.engine import Figures
+
+
+def load_experiment(source: str) -> ExperimentConfig:
+    """The experiment in a YAML file, or the shipped one of that name."""
+    from hwsim.config.experiment import ExperimentConfig
+    from hwsim.config.loader import load_config
+
+    return load_config(source, ExperimentConfig)
+
+
+@contextmanager
+def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Workspace]:
+    """The experiment's folder, ``runs/<name>`` unless said otherwise, for this process alone."""
+    from hwsim.run import Workspace
+
+    workspace = Workspace(output or Path("runs") / config.name, config.name)
+    with workspace.locked():
+        yield workspace
+
+
+def bring_up_to_date(
+    stages: Sequence[Stage], config: ExperimentConfig, workspace: Workspace, out: Output
+) -> dict[str, StageReport]:
+    """Run ``stages``, one line each on stderr."""
+    from hwsim.run import run_stages
+
+    def show(report: StageReport) -> None:
+        if out.quiet:
+            return
+        console = make_console(stderr=True)
+        time = "cached" if report.cached else f"{report.seconds:.1f} s"
+        ok = report.figures.get("passed", True)
+        mark = "[green]✓[/]" if ok else "[red]✗[/]"
+        text = _summary(report.name, report.figures)
+        style = "dim" if report.cached else "none"
+        console.print(f"  {mark} [{style}]{report.name:<9}{time:>8}[/]   {text}")
+
+    return run_stages(stages, config, workspace, out.progress, show)
+
+
+def percent(share: float | None) -> str:
+    """A fraction for people: ``98.61 %``."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _summary(stage: str, f: Figures) -> str:
+    """The line that tells what ``stage`` found."""
+    if stage == "train":
+        twin = f"float {percent(f['float'])}, " if f["float"] is not None else ""
+        return f"{twin}quantized {percent(f['quantized'])} of the test images"
+    if stage == "export":
+        return f"{f['ops']} ops, {f['weights']:,} weights in {f['weight_bits']:,} bits"
+    if stage == "evaluate":
+        return f"integer {percent(f['integer'])}, torch on the same integers {percent(f['golden'])}"
+    if stage == "simulate":
+        cycles = f["accelerator"]
+        return (
+            f"a frame every {cycles['frame_interval_cycles']:,} cycles, "
+            f"latency {cycles['frame_latency_cycles']:,}"
+        )
+    if stage == "generate":
+        return f"{f['lines']:,} lines of Verilog"
+    if stage == "verify":
+        return verification_line(f)
+    return ""
+
+
+def verification_line(f: Figures) -> str:
+    """One line about a verification."""
+    what = f"{f['tests']} tests, {f['images']} images in {f['simulator']}: "
+    if f["passed"]:
+        return what + "every output and every cycle count equal"
+    outputs = "equal" if f["outputs_equal"] else "different"
+    cycles = "equal" if f["cycles_equal"] else "different"
+    return what + f"outputs {outputs}, cycle counts {cycles}"

@@ -1,0 +1,96 @@
+"""Entry point: subcommands, and what becomes of errors.
+
+Exit codes: 0 success; 2 the user's error, one line on stderr; 130 interrupted; 1 anything else.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from hwsim import __version__
+from hwsim.cli import evaluate, generate, inspect, run, simulate, train, verify
+from hwsim.errors import HwsimError
+
+app = typer.Typer(
+    name="hwsim",
+    help="From PyTorch to verified Verilog: simulate small CNNs and their hardware exactly.",
+    epilog="Example: hwsim run quickstart",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _command in (
+    run.run,
+    train.train,
+    evaluate.evaluate,
+    inspect.inspect,
+    simulate.simulate,
+    generate.generate,
+    verify.verify,
+):
+    app.command()(_command)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"hwsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Tracebacks of errors; allowed anywhere in the line.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    sys.exit(_invoke([word for word in words if word != "--debug"] or ["--help"], debug))
+
+
+def _invoke(words: list[str], debug: bool) -> int:
+    """Exit code of a command line; every error becomes one line on stderr."""
+    try:
+        code = app(words, prog_name="hwsim", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "hwsim"
+        _say(f"{error.format_message().rstrip('.')} (see {command} --help)")
+        return 2
+    except HwsimError as error:
+        if debug:
+            raise
+        _say(str(error))
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        if debug:
+            raise
+        _say("interrupted; run the same command again to resume")
+        return 130
+    except BrokenPipeError:
+        # The reader of the output went away (| head); that is not an error of ours.
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        text = " ".join(str(error).split()) or "no message"
+        _say(f"{type(error).__name__}: {text} (an error of hwsim; --debug shows where)")
+        return 1
+
+
+def _say(text: str) -> None:
+    print(f"hwsim: {' '.join(text.split())}", file=sys.stderr)

@@ -1,0 +1,138 @@
+"""``hwsim run``: an experiment from training to report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from hwsim.cli.common import Experiment, Json, Output, OutputFolder, Quiet, example
+from hwsim.cli.experiment import (
+    bring_up_to_date,
+    load_experiment,
+    open_workspace,
+    percent,
+    verification_line,
+)
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hwsim.config.experiment import ExperimentConfig
+    from hwsim.result import Result
+    from hwsim.run import StageReport, Workspace
+
+RESULT = "result.json"
+
+
+@example("hwsim run quickstart -o runs/quickstart")
+def run(
+    experiment: Experiment,
+    output: OutputFolder = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train, export, evaluate, simulate, generate, verify and report.
+
+    Stages whose inputs did not change are not redone, and an interrupted run resumes. The folder
+    gets network.hwnet, verilog/, result.json and report.html.
+    """
+    config = load_experiment(experiment)
+    out = Output("run", as_json=as_json, quiet=quiet)
+    with open_workspace(config, output) as workspace:
+        result = run_experiment(config, workspace, out)
+    document = {"folder": str(workspace.folder), **result.model_dump(mode="json")}
+    out.finish(document, lambda: _summary(result, workspace.folder))
+    if not result.verification.passed:
+        raise typer.Exit(1)
+
+
+def run_experiment(config: ExperimentConfig, workspace: Workspace, out: Output) -> Result:
+    """Bring every stage, ``result.json`` and the report up to date."""
+    from hwsim.cli.stages import STAGES
+    from hwsim.run.files import remove, write_json
+
+    reports = bring_up_to_date(STAGES, config, workspace, out)
+    result = make_result(config, reports)
+    path = workspace.folder / RESULT
+    text = result.model_dump(mode="json")
+    if not all(report.cached for report in reports.values()):
+        remove(path)
+    write_json(path, text)
+    return result
+
+
+def make_result(config: ExperimentConfig, reports: dict[str, StageReport]) -> Result:
+    """Everything that the stages found, in the schema of ``result.json``."""
+    from hwsim import __version__
+    from hwsim.cli.provenance import tool_versions
+    from hwsim.cli.stages import NETWORK, REPORT, VERILOG
+    from hwsim.config.loader import config_hash
+    from hwsim.result import Result
+
+    f = {name: report.figures for name, report in reports.items()}
+    verification = f["verify"]
+    correct = verification["correct"]
+    document: dict[str, Any] = {
+        "hwsim_version": __version__,
+        "experiment": config.name,
+        "seed": config.seed,
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config_hash(config),
+        "network_sha256": f["export"]["network_sha256"],
+        "verilog_sha256": f["generate"]["sha256"],
+        "tools": tool_versions(),
+        "accuracy": {
+            "float": f["train"]["float"],
+            "quantized": f["train"]["quantized"],
+            **f["evaluate"],
+            "rtl": None if correct is None else correct / verification["images"],
+        },
+        "network": {k: v for k, v in f["export"].items() if k != "network_sha256"},
+        **f["simulate"],
+        "verilog_lines": f["generate"]["lines"],
+        "verification": verification,
+        "files": {"network": NETWORK, "verilog": VERILOG, "report": REPORT},
+        "times": [{"name": r.name, "seconds": r.seconds} for r in reports.values()],
+    }
+    return Result.model_validate(document)
+
+
+def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.table import Table
+
+    a, c, v = result.accuracy, result.accelerator, result.verification
+    table = Table(box=box.ROUNDED, show_header=False, title=None, padding=(0, 1))
+    table.add_column(style="bold")
+    table.add_column()
+    twin = f"{percent(a.float)} float twin, " if a.float is not None else ""
+    table.add_row(
+        "accuracy",
+        f"{twin}{percent(a.quantized)} quantized, [bold]{percent(a.integer)} integer[/] "
+        f"({a.test_images:,} test images)",
+    )
+    table.add_row(
+        "network",
+        f"{result.network.weights:,} weights in {result.network.weight_bits:,} bits",
+    )
+    table.add_row(
+        "cycles",
+        f"first output after {c.first_output_cycles:,}, frame latency {c.frame_latency_cycles:,}, "
+        f"[bold]a frame every {c.frame_interval_cycles:,}[/]",
+    )
+    table.add_row(
+        "speed",
+        f"{c.frames_per_second:,.0f} frames/s, {c.frame_latency_us:,.1f} us latency "
+        f"at {c.clock_mhz:g} MHz",
+    )
+    bits = sum(m.words * m.bits for m in result.memories if m.style != "constant")
+    table.add_row("memories", f"{len(result.memories)} memories, {bits:,} bits")
+    mark = "[green]✓[/]" if v.passed else "[red]✗[/]"
+    table.add_row("Verilog", f"{mark} {verification_line(v.model_dump())}")
+    for failure in v.failures[:5]:
+        table.add_row("", f"[red]{failure}[/]")
+    table.add_row("report", str(folder / result.files.report))
+    yield table

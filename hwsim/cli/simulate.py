@@ -1,0 +1,73 @@
+"""``hwsim simulate``: exact cycles, memories and energy of the accelerator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
+from hwsim.cli.mapping import Clock, Config, FifoDepth, Interval, Weights, accelerator_config
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@example("hwsim simulate runs/quickstart/network.hwnet --frame-interval-cycles 4096")
+def simulate(
+    network: NetworkFile,
+    config: Config = None,
+    frame_interval_cycles: Interval = None,
+    weights: Weights = None,
+    fifo_depth: FifoDepth = None,
+    clock_mhz: Clock = None,
+    frames: Annotated[int, typer.Option(min=2, max=10_000, help="Back to back.")] = 4,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Cycles, memories and energy of a network's accelerator, equal to what its Verilog does."""
+    from hwsim.config.accelerator import EnergyConfig
+    from hwsim.network import load, network_hash
+    from hwsim.run.figures import simulate_figures
+    from hwsim.run.mapping import map_network
+
+    out = Output("simulate", as_json=as_json, quiet=quiet)
+    net = load(network)
+    accelerator = accelerator_config(config, frame_interval_cycles, weights, fifo_depth, clock_mhz)
+    with out.progress.task("cycles, memories, energy"):
+        pipeline = map_network(net, accelerator)
+        figures = simulate_figures(pipeline, accelerator.clock_mhz, EnergyConfig().table, frames)
+    document = {"network_sha256": network_hash(net), **figures}
+    out.finish(document, lambda: _tables(figures))
+
+
+def _tables(figures: dict[str, Any]) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.table import Table
+
+    cycles = figures["accelerator"]
+    stages = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("stage", "kind"):
+        stages.add_column(heading)
+    for heading in ("pe", "simd", "busy", "starved", "blocked", "cycles a frame"):
+        stages.add_column(heading, justify="right")
+    for stage in figures["stages"]:
+        numbers = ("pe", "simd", "busy_cycles", "starved_cycles", "blocked_cycles")
+        stages.add_row(
+            stage["name"],
+            stage["kind"],
+            *(f"{stage[key]:,}" for key in (*numbers, "ideal_interval_cycles")),
+        )
+    yield stages
+    bits: dict[str, int] = {}
+    for memory in figures["memories"]:
+        key = f"{memory['role']} ({memory['style']})"
+        bits[key] = bits.get(key, 0) + memory["words"] * memory["bits"]
+    yield "memory bits: " + ", ".join(f"{role} {n:,}" for role, n in bits.items())
+    yield (
+        f"first output after {cycles['first_output_cycles']:,} cycles, "
+        f"frame latency {cycles['frame_latency_cycles']:,}, "
+        f"a frame every {cycles['frame_interval_cycles']:,}"
+    )
+    yield f"{cycles['frames_per_second']:,.0f} frames/s at {cycles['clock_mhz']:g} MHz"

@@ -1,0 +1,289 @@
+"""The stages of an experiment: train, export, evaluate, simulate, generate, verify.
+
+Each reads the outputs of earlier ones from the experiment's folder, writes its own to
+``run.work``, and reports its figures as plain JSON values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from hwsim.errors import ConfigError
+from hwsim.run import Stage, StageRun
+from hwsim.run.engine import Figures
+from hwsim.run.files import path_hash, write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hwsim.config.experiment import ExperimentConfig
+    from hwsim.config.training import DataConfig
+    from hwsim.models.data import Dataset
+    from hwsim.models.golden import GoldenNetwork
+    from hwsim.models.networks import ConvNet
+    from hwsim.rtl.verify import VerificationResult
+
+TRAINING, NETWORK, VERILOG = "train", "network.hwnet", "verilog"
+REPORT = "report.html"
+EVALUATION, SIMULATION, VERIFICATION = "evaluation.json", "simulation.json", "verification.json"
+_FINAL = "final.pt"
+_GENERATED = ("accelerator.v", "manifest.json", "network.hwnet", "vectors.npz")
+_TRAINING_CODE = tuple(
+    f"hwsim.models.{name}"
+    for name in ("augment", "data", "layers", "networks", "quantize", "train")
+)
+
+
+@lru_cache(maxsize=1)
+def dataset(config: DataConfig) -> Dataset:
+    """The data set of ``config``, loaded once per process."""
+    from hwsim.models.data import load_data
+
+    return load_data(config)
+
+
+@lru_cache(maxsize=1)
+def _data_hash(config: DataConfig) -> str:
+    data = dataset(config)
+    digest = hashlib.sha256(f"{data.name} {data.classes}".encode())
+    for array in (data.train_x, data.train_y, data.test_x, data.test_y):
+        digest.update(str(array.shape).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _inputs_of_data(config: ExperimentConfig) -> str:
+    return _data_hash(config.data)
+
+
+def _train(run: StageRun) -> Figures:
+    from hwsim.models.train import save_checkpoint, train
+
+    config: ExperimentConfig = run.config
+    folder = run.work / TRAINING
+    result = train(
+        dataset(config.data),
+        config.model,
+        config.training,
+        seed=config.seed,
+        folder=folder,
+        progress=run.progress,
+    )
+    save_checkpoint(folder / _FINAL, {"format": 1, "model": result.network.model.state_dict()})
+    fits = {"network": result.network, "float": result.twin}
+    write_json(
+        folder / "history.json",
+        {name: [asdict(record) for record in fit.history] for name, fit in fits.items() if fit},
+    )
+    return {
+        "float": result.twin.test_accuracy if result.twin else None,
+        "quantized": result.network.test_accuracy,
+        "epochs": len(result.network.history),
+    }
+
+
+def _trained(run: StageRun) -> ConvNet:
+    """The network as the training stage left it."""
+    from hwsim.models.networks import build_network
+    from hwsim.models.train import load_checkpoint
+
+    config: ExperimentConfig = run.config
+    data = dataset(config.data)
+    model = build_network(config.model, data.shape, data.classes, seed=config.seed)
+    model.load_state_dict(load_checkpoint(run.folder / TRAINING / _FINAL)["model"])
+    return model.eval()
+
+
+def _export(run: StageRun) -> Figures:
+    from hwsim.cli.inspect import describe
+    from hwsim.models.export import export_network
+    from hwsim.network import save
+
+    config: ExperimentConfig = run.config
+    with run.progress.task("export integers"):
+        network = export_network(_trained(run), config.name)
+        save(network, run.work / NETWORK)
+    facts = describe(network)
+    keys = ("name", "network_sha256", "weights", "weight_bits", "macs")
+    return {**{key: facts[key] for key in keys}, "ops": len(network.ops)}
+
+
+def _evaluate(run: StageRun) -> Figures:
+    import numpy as np
+
+    from hwsim.execute import Executor
+    from hwsim.models.export import predict
+    from hwsim.models.golden import GoldenNetwork
+    from hwsim.network import load
+
+    config: ExperimentConfig = run.config
+    data = dataset(config.data)
+    network = load(run.folder / NETWORK)
+    x = network_images(config, len(data.test_x))
+    with run.progress.task("evaluate on all test images", 3) as task:
+        integer = Executor(network).run(x).reshape(-1)
+        task.advance()
+        golden = run_golden(GoldenNetwork(network), x)
+        task.advance()
+        quantized = predict(_trained(run), data.test_x)
+        task.advance()
+    figures = {
+        "integer": float(np.mean(integer == data.test_y)),
+        "golden": float(np.mean(golden == data.test_y)),
+        "agreement": float(np.mean(integer == quantized)),
+        "test_images": len(x),
+    }
+    write_json(run.work / EVALUATION, {**figures, "predictions": integer.tolist()})
+    return figures
+
+
+def run_golden(golden: GoldenNetwork, x: np.ndarray, batch: int = 500) -> np.ndarray:
+    """Answers [images] of the torch golden model."""
+    import numpy as np
+    import torch
+
+    with torch.no_grad():
+        parts = [
+            golden(torch.from_numpy(x[start : start + batch].astype(np.int64))).numpy()
+            for start in range(0, len(x), batch)
+        ]
+    return np.concatenate(parts).reshape(len(x), -1)[:, 0]
+
+
+def network_images(config: ExperimentConfig, count: int) -> np.ndarray:
+    """The first ``count`` test images as network inputs, integers [count, C, H, W]."""
+    from hwsim.models.export import network_input
+
+    return network_input(dataset(config.data).test_x[:count], config.model.input_bits)
+
+
+def _simulate(run: StageRun) -> Figures:
+    from hwsim.network import load
+    from hwsim.run.figures import simulate_figures
+    from hwsim.run.mapping import map_network, mapping_of
+
+    config: ExperimentConfig = run.config
+    with run.progress.task("cycles, memories, energy"):
+        pipeline = map_network(load(run.folder / NETWORK), config.accelerator)
+        figures = simulate_figures(pipeline, config.accelerator.clock_mhz, config.energy.table)
+        write_json(run.work / SIMULATION, {**figures, "mapping": mapping_of(pipeline)})
+    return figures
+
+
+def _generate(run: StageRun) -> Figures:
+    from hwsim.network import load
+    from hwsim.rtl.emit import generate
+    from hwsim.run.mapping import restore_mapping
+
+    config: ExperimentConfig = run.config
+    data = dataset(config.data)
+    count = config.verification.images
+    if count > len(data.test_x):
+        raise ConfigError(
+            f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
+            key="verification.images",
+        )
+    mapping = json.loads((run.folder / SIMULATION).read_text())["mapping"]
+    pipeline = restore_mapping(load(run.folder / NETWORK), mapping)
+    folder = run.work / VERILOG
+    generate(pipeline, folder, network_images(config, count), data.test_y[:count], run.progress)
+    lines = len((folder / "accelerator.v").read_text().splitlines())
+    return {"lines": lines, "sha256": path_hash(folder / "accelerator.v")}
+
+
+def _verify(run: StageRun) -> Figures:
+    from hwsim.rtl.verify import verify
+
+    v = run.config.verification
+    result = verify(
+        run.folder / VERILOG,
+        simulator=v.simulator,
+        images=v.images,
+        gap_probability=v.gap_probability,
+        stall_probability=v.stall_probability,
+        seed=v.seed,
+        progress=run.progress,
+    )
+    figures = verification_figures(result)
+    write_json(run.work / VERIFICATION, result.to_json())
+    return figures
+
+
+def verification_figures(result: VerificationResult) -> Figures:
+    """The ``verification`` section of results."""
+    return {
+        "passed": result.passed,
+        "simulator": result.simulator,
+        "tests": result.tests,
+        "images": result.images,
+        "correct": result.correct,
+        "outputs_equal": result.outputs_equal,
+        "cycles_equal": result.cycles_equal,
+        "cycles_simulated": result.cycles_simulated,
+        "failures": [failure.text for failure in result.failures],
+        "figures": [
+            {"test": run.test, "figure": name, "predicted": predicted, "measured": measured}
+            for run in result.runs
+            for name, (predicted, measured) in run.figures.items()
+        ],
+    }
+
+
+STAGES = (
+    Stage(
+        "train",
+        _train,
+        (TRAINING,),
+        sections=("seed", "data", "model", "training"),
+        code=_TRAINING_CODE,
+        inputs=_inputs_of_data,
+        resumable=True,
+    ),
+    Stage(
+        "export",
+        _export,
+        (NETWORK,),
+        sections=("name", "seed", "data", "model"),
+        needs=("train",),
+        code=("hwsim.models.export", "hwsim.network"),
+    ),
+    Stage(
+        "evaluate",
+        _evaluate,
+        (EVALUATION,),
+        sections=("seed", "data", "model"),
+        needs=("train", "export"),
+        code=("hwsim.models.golden", "hwsim.models.export", "hwsim.execute", "hwsim.network"),
+        inputs=_inputs_of_data,
+    ),
+    Stage(
+        "simulate",
+        _simulate,
+        (SIMULATION,),
+        sections=("accelerator", "energy"),
+        needs=("export",),
+        code=("hwsim.accelerator", "hwsim.network", "hwsim.run.mapping", "hwsim.run.figures"),
+    ),
+    Stage(
+        "generate",
+        _generate,
+        tuple(f"{VERILOG}/{name}" for name in _GENERATED),
+        sections=("data", "model", "verification"),
+        needs=("export", "simulate"),
+        code=("hwsim.accelerator", "hwsim.network", "hwsim.rtl"),
+        inputs=_inputs_of_data,
+    ),
+    Stage(
+        "verify",
+        _verify,
+        (VERIFICATION,),
+        sections=("verification",),
+        needs=("generate",),
+        code=("hwsim.accelerator", "hwsim.network", "hwsim.rtl"),
+    ),
+)
+"""What ``hwsim run`` does before it writes result and report, in order."""

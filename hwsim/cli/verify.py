@@ -1,0 +1,90 @@
+"""``hwsim verify``: simulate the emitted Verilog and compare every output and cycle count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwsim.cli.common import Json, Output, Quiet, example
+from hwsim.cli.experiment import verification_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hwsim.rtl.verify import VerificationResult
+
+
+@example("hwsim verify runs/quickstart/verilog --images 4 --waves")
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
+    images: Annotated[int | None, typer.Option(min=1, help="Test vectors; default: all.")] = None,
+    simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    gap_probability: Annotated[float, typer.Option(help="Pauses of the input, 0..0.9.")] = 0.25,
+    stall_probability: Annotated[float, typer.Option(help="Pauses of the output.")] = 0.25,
+    seed: Annotated[int, typer.Option(min=0, help="Of the pauses.")] = 0,
+    waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms in DIR.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate an accelerator's Verilog; every output and cycle count must equal the model's.
+
+    Exits with 1 when something differs, and names layer, pixel, channel, expected and got.
+    """
+    from hwsim.cli.stages import verification_figures
+    from hwsim.rtl.verify import verify as check
+
+    out = Output("verify", as_json=as_json, quiet=quiet)
+    result = check(
+        folder,
+        simulator=simulator,
+        images=images,
+        gap_probability=gap_probability,
+        stall_probability=stall_probability,
+        seed=seed,
+        waves=waves,
+        progress=out.progress,
+    )
+    document = {
+        "seed": seed,
+        "folder": str(folder),
+        "verification": verification_figures(result),
+        "seconds": dict(result.seconds),
+        "edited": list(result.edited),
+        "waves": str(result.waves) if result.waves else None,
+        "tools": dict(result.tools),
+    }
+    out.finish(document, lambda: _people(result))
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _people(result: VerificationResult) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hwsim.cli.stages import verification_figures
+
+    for name in result.edited:
+        yield f"[yellow]![/] {name} was edited after it was generated"
+    mark = "[green]✓[/]" if result.passed else "[red]✗[/]"
+    yield f"{mark} {verification_line(verification_figures(result))}"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("test", "cycle count"):
+        table.add_column(heading)
+    for heading in ("predicted", "measured"):
+        table.add_column(heading, justify="right")
+    for run in result.runs:
+        for name, (predicted, measured) in run.figures.items():
+            style = None if predicted == measured else "red"
+            table.add_row(run.test, name, f"{predicted:,}", f"{measured:,}", style=style)
+    yield table
+    for failure in result.failures:
+        yield f"[red]✗[/] {escape(failure.text)}"
+    if result.correct is not None:
+        yield f"{result.correct} of {result.images} images classified as labelled"
+    if result.waves:
+        yield f"waveforms in {result.waves}"

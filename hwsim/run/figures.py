@@ -1,0 +1,75 @@
+"""The accelerator's figures as plain JSON values, with units in the keys."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from hwsim.accelerator import Pipeline, memory_list, simulate
+
+FRAMES = 4
+"""Frames that are simulated back to back; the interval is that of the last two."""
+
+
+def simulate_figures(
+    pipeline: Pipeline, clock_mhz: float, energy_table: str, frames: int = FRAMES
+) -> dict[str, Any]:
+    """Cycles, stages, FIFOs and memories of ``pipeline`` for ``frames`` frames."""
+    report = simulate(pipeline, frames)
+    cycles = {
+        "first_output_cycles": report.first_output_cycles,
+        "frame_interval_cycles": report.frame_interval_cycles,
+        "frame_latency_cycles": report.frame_latency_cycles,
+    }
+    stages = [
+        {
+            "name": stage.name,
+            "kind": stage.kind,
+            "pe": stage.output.lanes if stage.kind == "mac" else 1,
+            "simd": stage.inputs[0].lanes,
+            "weights": stage.fold.weights if stage.kind in ("mac", "depthwise") else None,
+            "latency_cycles": stage.timing.latency,
+            "ideal_interval_cycles": stage.timing.ideal_interval,
+            **{key: value for key, value in asdict(seen).items() if key.endswith("_cycles")},
+        }
+        for stage, seen in zip(pipeline.stages, report.stages, strict=True)
+    ]
+    fifos = [
+        {
+            "name": fifo.name,
+            "producer": fifo.producer,
+            "consumer": fifo.consumer,
+            "bits": fifo.stream.bits,
+            "depth_beats": fifo.depth,
+            "high_water_beats": seen.high_water,
+        }
+        for fifo, seen in zip(pipeline.fifos, report.fifos, strict=True)
+    ]
+    memories = [
+        {
+            "name": memory.name,
+            "role": memory.role,
+            "layer": memory.layer,
+            "style": memory.style,
+            "words": memory.words,
+            "bits": memory.bits,
+            "banks": memory.banks,
+            "reads": memory.reads,
+            "writes": memory.writes,
+        }
+        for memory in memory_list(pipeline)
+    ]
+    interval = report.frame_interval_cycles or report.frame_latency_cycles
+    return {
+        "accelerator": {
+            "clock_mhz": clock_mhz,
+            "frames": frames,
+            **cycles,
+            "ideal_interval_cycles": pipeline.ideal_interval,
+            "frames_per_second": clock_mhz * 1e6 / interval,
+            "frame_latency_us": report.frame_latency_cycles / clock_mhz,
+        },
+        "stages": stages,
+        "fifos": fifos,
+        "memories": memories,
+    }
