@@ -124,7 +124,7 @@ def read_folder(folder: Path | str) -> Emitted:
     try:
         with np.load(folder / VECTORS, allow_pickle=False) as arrays:
             images = arrays["images"]
-            labels = arrays["labels"] if "labels" in arrays else None
+            labels = arrays.get("labels")
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise StorageError(f"{folder / VECTORS}: cannot be read ({error})") from None
     edited = tuple(

