@@ -41,7 +41,9 @@ class _Verilator(Verilator):
         kept = _kept_runtime(self.build_dir, self.waves)
         objects = [str(path) for path in kept.glob("*.o")] if kept is not None else []
         reuse = [["cp", *objects, str(self.build_dir)]] if objects else []
-        return [translate, *reuse, [*make, f"CXX={tools.compiler(self.build_dir)}"]]
+        # The wheel leaves out how to name a precompiled header, which large designs have.
+        options = [f"CXX={tools.compiler(self.build_dir)}", "CFG_CXXFLAGS_PCH_I=-include"]
+        return [translate, *reuse, [*make, *options]]
 
 
 def _kept_runtime(folder: Path, waves: bool) -> Path | None:
