@@ -29,6 +29,8 @@ OutputFolder = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: runs/<name>.")
 ]
 
+_FILE_WIDTH = 1000
+
 
 class Output:
     """Where a command's results go: a JSON document, or text for people, on stdout."""
@@ -51,10 +53,13 @@ class Output:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A rich console that neither colours numbers in prose nor reads markup in data."""
+    """A rich console; where no terminal sets the width, nothing is wrapped or cut."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    return console
 
 
 def example(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

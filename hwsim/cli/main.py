@@ -15,6 +15,8 @@ from hwsim import __version__
 from hwsim.cli import evaluate, generate, inspect, run, simulate, train, verify
 from hwsim.errors import HwsimError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="hwsim",
     help="From PyTorch to verified Verilog: simulate small CNNs and their hardware exactly.",
@@ -64,6 +66,8 @@ def _invoke(words: list[str], debug: bool) -> int:
     """Exit code of a command line; every error becomes one line on stderr."""
     try:
         code = app(words, prog_name="hwsim", standalone_mode=False)
+        if code == _INTERRUPTED:  # typer's word for Ctrl-C
+            _say("interrupted; run the same command again to resume")
         return code if isinstance(code, int) else 0
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
@@ -75,15 +79,6 @@ def _invoke(words: list[str], debug: bool) -> int:
             raise
         _say(str(error))
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        if debug:
-            raise
-        _say("interrupted; run the same command again to resume")
-        return 130
-    except BrokenPipeError:
-        # The reader of the output went away (| head); that is not an error of ours.
-        sys.stderr.close()
-        return 0
     except Exception as error:
         if debug:
             raise

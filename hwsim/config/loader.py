@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -149,8 +150,7 @@ def _explain(errors: list[ErrorDetails], model: type[BaseModel], data: Any) -> t
     value = first["input"]
     text = f"must be {' or '.join(dict.fromkeys(phrases))}, not {_shown(value)}"
     unit = str(key[-1]).rpartition("_")[2]
-    with_unit = isinstance(value, str) and value[:1].isdigit() and phrases[0] in _NUMBERS
-    if with_unit and unit in _UNITS:
+    if phrases[0] in _NUMBERS and unit in _UNITS and re.match(r"[0-9.]+ *[a-zA-Z]", str(value)):
         text += f" (the unit, {unit}, is part of the key)"
     elif isinstance(value, str) and first["type"] == "literal_error":
         choices = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")

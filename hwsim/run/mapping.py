@@ -19,9 +19,11 @@ def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
     target = config.frame_interval_cycles
     if target is not None and pipeline.ideal_interval > target:
         slowest = max(pipeline.stages, key=lambda stage: stage.timing.ideal_interval)
+        given = slowest.name in config.folding
         raise MappingError(
-            f"takes {pipeline.ideal_interval} cycles a frame, more than frame_interval_cycles "
-            f"({target}); allow that many, or give it more lanes in folding",
+            f"takes {pipeline.ideal_interval} cycles a frame with "
+            f"{'the lanes that folding gives it' if given else 'all the lanes it can have'}; "
+            f"frame_interval_cycles must be >= {pipeline.ideal_interval}, not {target}",
             op=slowest.name,
         )
     return pipeline

@@ -1,0 +1,184 @@
+"""The command line as a user meets it: help, exit codes, one-line errors, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.random_networks import random_network
+
+from hwsim import __version__
+from hwsim.cli.main import app, main
+from hwsim.config.loader import shipped_configs
+from hwsim.network import Network, network_hash, save
+
+COMMANDS = [command.callback.__name__ for command in app.registered_commands]
+
+
+@pytest.fixture
+def network() -> Network:
+    return random_network(np.random.default_rng(0))
+
+
+@pytest.fixture
+def hwnet(network: Network, tmp_path: Path) -> Path:
+    path = tmp_path / "net.hwnet"
+    save(network, path)
+    return path
+
+
+def call(capsys: Any, *words: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command line."""
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+def test_version(capsys: Any) -> None:
+    assert call(capsys, "--version") == (0, f"hwsim {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(capsys: Any, command: str) -> None:
+    code, out, err = call(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Example: hwsim {command}" in out
+    assert "--json" in out
+
+
+def test_no_command_shows_the_help(capsys: Any) -> None:
+    code, out, _ = call(capsys)
+    assert code == 0
+    assert "hwsim run quickstart" in out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from hwsim.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numba', 'amaranth', 'numpy', 'pydantic', 'yaml', 'matplotlib'}\n"
+        "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fly"], "No such command 'fly' (see hwsim --help)"),
+        (["run"], "Missing argument 'EXPERIMENT' (see hwsim run --help)"),
+        (["run", "quickstart", "--fast"], "No such option: --fast (see hwsim run --help)"),
+        (
+            ["run", "quickstrat"],
+            "quickstrat: is neither a file nor one of the shipped experiments: "
+            f"{', '.join(shipped_configs('experiments'))} (did you mean 'quickstart'?)",
+        ),
+        (["inspect", "no.hwnet"], "no.hwnet: cannot be read (No such file or directory)"),
+        (["verify", "."], ".: holds no manifest.json of an accelerator; run hwsim generate"),
+    ],
+)
+def test_users_errors(
+    capsys: Any, tmp_path: Path, monkeypatch: Any, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(capsys, *words) == (2, "", f"hwsim: {message}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_a_configuration_file(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.yaml").write_text("name: x\ndata: {set: digits}\nmodel: {}\ntraining:\n  epoch: 3\n")
+    code, out, err = call(capsys, "run", "x.yaml", "--json")
+    assert (code, out) == (2, "")
+    assert err.startswith("hwsim: x.yaml:5: training.epoch: unknown key; allowed: epochs, ")
+    assert err.endswith(" (did you mean 'epochs'?)\n")
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
+
+
+def test_missing_data(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HWSIM_DATA", raising=False)
+    Path("x.yaml").write_text("name: x\ndata: {set: mnist}\nmodel: {}\ntraining: {}\n")
+    code, out, err = call(capsys, "run", "x.yaml")
+    assert (code, out) == (2, "")
+    assert err == (
+        "hwsim: mnist not found: put the four MNIST IDX files (train-images-idx3-ubyte, ..., with "
+        "or without .gz) into data/mnist or set data.path or HWSIM_DATA (looked in data/mnist)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda blob: blob[:-1], "is not a .hwnet file, or is truncated"),
+        (lambda blob: b"PK\x03\x04" + blob, "is not a .hwnet file, or is truncated"),
+        (
+            lambda blob: blob[:-1] + bytes([blob[-1] ^ 1]),
+            "content does not match its hash; the file was edited",
+        ),
+    ],
+)
+def test_damaged_networks(capsys: Any, hwnet: Path, damage: Any, message: str) -> None:
+    hwnet.write_bytes(damage(hwnet.read_bytes()))
+    for command in ("inspect", "simulate"):
+        assert call(capsys, command, hwnet) == (2, "", f"hwsim: {hwnet}: {message}\n")
+
+
+def test_debug_shows_the_traceback(hwnet: Path) -> None:
+    hwnet.write_bytes(b"")
+    for words in (["--debug", "inspect", str(hwnet)], ["inspect", str(hwnet), "--debug"]):
+        with pytest.raises(Exception, match="is not a .hwnet file"):
+            main(words)
+
+
+def test_errors_of_the_program_exit_with_one(capsys: Any, hwnet: Path, monkeypatch: Any) -> None:
+    def broken(path: Path) -> None:
+        raise ZeroDivisionError("two\nlines")
+
+    monkeypatch.setattr("hwsim.network.load", broken)
+    assert call(capsys, "inspect", hwnet) == (
+        1,
+        "",
+        "hwsim: ZeroDivisionError: two lines (an error of hwsim; --debug shows where)\n",
+    )
+
+
+def test_interruption(capsys: Any, hwnet: Path, monkeypatch: Any) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hwsim.network.load", interrupted)
+    assert call(capsys, "inspect", hwnet) == (
+        130,
+        "",
+        "hwsim: interrupted; run the same command again to resume\n",
+    )
+
+
+def test_inspect_json(capsys: Any, hwnet: Path, network: Network) -> None:
+    code, out, err = call(capsys, "inspect", hwnet, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["command"] == "inspect"
+    assert document["hwsim_version"] == __version__
+    assert document["seed"] is None
+    assert document["network_sha256"] == network_hash(network)
+    assert [op["name"] for op in document["ops"]] == [op.name for op in network]
+    assert [op["bits"] for op in document["ops"]] == [network.types[op.name].bits for op in network]
+
+
+def test_inspect_for_people(capsys: Any, hwnet: Path, network: Network) -> None:
+    code, out, err = call(capsys, "inspect", hwnet)
+    assert (code, err) == (0, "")
+    for op in network:
+        assert op.name in out
+    assert network_hash(network) in out

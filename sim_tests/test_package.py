@@ -1,0 +1,128 @@
+"""The package: what is shipped, who may import whom, and that the wheel works on its own."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = {
+    "hwsim": "hwsim",
+    "models": "hwsim.models",
+    "rtl": "hwsim.rtl",
+    "configs": "hwsim.configs",
+}
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def test_every_package_is_listed() -> None:
+    found = {
+        ".".join((FOLDERS[folder], *path.parent.relative_to(ROOT / folder).parts))
+        for folder in FOLDERS
+        for path in sources(folder)
+        if path.name == "__init__.py"
+    }
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+def test_every_python_file_is_in_a_package() -> None:
+    for folder in FOLDERS:
+        for path in sources(folder):
+            assert (path.parent / "__init__.py").is_file(), path
+
+
+def test_every_dependency_is_pinned() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.partition("==")[0].lower() for line in lines if not line.startswith("#")}
+    project = PROJECT["project"]
+    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    names = {re.match(r"[\w-]+", text)[0].lower() for text in wanted}
+    assert names <= pinned
+
+
+def imports(path: Path, *, top: bool) -> set[str]:
+    """Modules that a file imports; ``top``: only outside functions and TYPE_CHECKING blocks."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+        lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        typing = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        if not (top and (lazy or typing)):
+            for child in ast.iter_child_nodes(node):
+                visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return found
+
+
+def reaches(found: set[str], *modules: str) -> set[str]:
+    return {
+        name
+        for name in found
+        for module in modules
+        if name == module or name.startswith(f"{module}.")
+    }
+
+
+@pytest.mark.parametrize(
+    "path", sources("hwsim"), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_hwsim_imports_neither_torch_nor_models_nor_rtl(path: Path) -> None:
+    command_line = path.parent.name == "cli"
+    found = imports(path, top=command_line)
+    forbidden = reaches(found, "torch", "amaranth", "cocotb", "hwsim.models", "hwsim.rtl")
+    assert forbidden == set()
+
+
+def test_models_and_rtl_do_not_import_each_other() -> None:
+    for folder, other in (("models", "hwsim.rtl"), ("rtl", "hwsim.models")):
+        for path in sources(folder):
+            assert reaches(imports(path, top=False), other, "hwsim.cli", "hwsim.run") == set(), path
+    for path in sources("rtl"):
+        assert reaches(imports(path, top=False), "torch") == set(), path
+
+
+@pytest.mark.slow
+def test_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """Built, installed with its pinned dependencies, and run from a folder of its own."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+    def run(*words: object, cwd: Path) -> str:
+        done = subprocess.run(
+            [str(word) for word in words], cwd=cwd, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    source = tmp_path / "source"
+    run("git", "clone", "--quiet", ROOT, source, cwd=tmp_path)
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", tmp_path, cwd=source)
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "venv", with_pip=True)
+    tools = tmp_path / "venv" / "bin"
+    constraints = ROOT / "constraints.txt"
+    run(tools / "python", "-m", "pip", "install", "-qq", "-c", constraints, wheel, cwd=tmp_path)
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    out = run(tools / "hwsim", "run", "quickstart", "--json", cwd=folder)
+    document = json.loads(out)
+    assert document["verification"]["passed"]
+    assert (folder / "runs" / "quickstart" / "network.hwnet").is_file()

@@ -1,0 +1,222 @@
+"""The runner: what is redone, what is taken over, what an interruption leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwsim.config.loader import StrictModel
+from hwsim.errors import OutputError
+from hwsim.progress import NoProgress
+from hwsim.run import Stage, StageRun, Workspace, run_stages
+from hwsim.run.files import code_hash, path_hash, write_json, write_text
+
+
+class Config(StrictModel):
+    a: int = 1
+    b: int = 1
+
+
+class Toy:
+    """Two stages, ``b`` after ``a``, that note when they run; ``fail`` names one that raises."""
+
+    def __init__(self, folder: Path, *, resumable: bool = False) -> None:
+        self.folder, self.done = folder, []  # type: tuple[Path, list[str]]
+        self.fail: BaseException | None = None
+        self.outside = "1"
+        self.stages = (
+            Stage("a", self._a, ("a.txt", "sub/a.txt"), ("a",), resumable=resumable),
+            Stage("b", self._b, ("b.txt",), ("b",), ("a",), inputs=lambda config: self.outside),
+        )
+
+    def _a(self, run: StageRun) -> dict[str, Any]:
+        steps = run.work / "steps"
+        before = steps.read_text() if steps.exists() else ""
+        steps.write_text(before + "x")
+        if self.fail is not None:
+            raise self.fail
+        self.done.append("a")
+        (run.work / "a.txt").write_text(str(run.config.a))
+        (run.work / "sub").mkdir()
+        (run.work / "sub" / "a.txt").write_text(before + "x")
+        return {"value": run.config.a}
+
+    def _b(self, run: StageRun) -> dict[str, Any]:
+        self.done.append("b")
+        text = (run.folder / "a.txt").read_text()
+        (run.work / "b.txt").write_text(text + str(run.config.b))
+        return {"value": run.figures["a"]["value"] + run.config.b}
+
+    def run(self, config: Config | None = None) -> list[str]:
+        """Names of the stages that were done."""
+        self.done.clear()
+        workspace = Workspace(self.folder, "toy")
+        with workspace.locked():
+            reports = run_stages(self.stages, config or Config(), workspace, NoProgress())
+        assert [r.name for r in reports.values() if not r.cached] == self.done
+        return list(self.done)
+
+    def files(self) -> list[str]:
+        return sorted(
+            path.relative_to(self.folder).as_posix()
+            for path in self.folder.rglob("*")
+            if path.is_file()
+        )
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Toy:
+    return Toy(tmp_path / "out")
+
+
+def test_second_run_does_nothing(toy: Toy) -> None:
+    assert toy.run() == ["a", "b"]
+    before = {name: path_hash(toy.folder / name) for name in toy.files()}
+    assert toy.run() == []
+    assert {name: path_hash(toy.folder / name) for name in toy.files()} == before
+    assert set(before) == {".lock", "a.txt", "b.txt", "state.json", "sub/a.txt"}
+
+
+def test_only_what_depends_on_a_change_is_redone(toy: Toy) -> None:
+    toy.run()
+    assert toy.run(Config(b=2)) == ["b"]
+    assert toy.run(Config(a=2, b=2)) == ["a", "b"]
+    assert (toy.folder / "b.txt").read_text() == "22"
+    toy.outside = "2"
+    assert toy.run(Config(a=2, b=2)) == ["b"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "sub/a.txt"])
+def test_missing_or_edited_outputs_are_made_again(toy: Toy, name: str) -> None:
+    toy.run()
+    (toy.folder / name).unlink()
+    # What stage a writes is what it was, so stage b is still right.
+    assert toy.run() == ["a"]
+    (toy.folder / name).write_text("edited")
+    assert toy.run() == ["a"]
+    assert (toy.folder / name).read_text() != "edited"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_failed_stage_leaves_nothing(toy: Toy, error: BaseException) -> None:
+    toy.fail = error
+    with pytest.raises(type(error)):
+        toy.run()
+    assert toy.files() == [".lock", "state.json"]
+    toy.fail = None
+    assert toy.run() == ["a", "b"]
+    assert (toy.folder / "sub" / "a.txt").read_text() == "x"
+
+
+def test_failed_stage_removes_what_an_older_run_of_it_left(toy: Toy) -> None:
+    toy.run()
+    toy.fail = RuntimeError("broken")
+    with pytest.raises(RuntimeError):
+        toy.run(Config(a=2))
+    assert "a.txt" not in toy.files()
+
+
+def test_resumable_stage_finds_what_it_wrote(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, resumable=True)
+    toy.fail = KeyboardInterrupt()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            toy.run()
+    toy.fail = None
+    toy.run()
+    assert (toy.folder / "sub" / "a.txt").read_text() == "xxx"
+    assert not (toy.folder / ".work-a").exists()
+
+
+def test_resumable_stage_starts_over_when_its_configuration_changed(tmp_path: Path) -> None:
+    toy = Toy(tmp_path, resumable=True)
+    toy.fail = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        toy.run()
+    toy.fail = None
+    toy.run(Config(a=5))
+    assert (toy.folder / "sub" / "a.txt").read_text() == "x"
+
+
+def test_folder_of_another_experiment(toy: Toy) -> None:
+    toy.run()
+    with pytest.raises(OutputError) as caught:
+        Workspace(toy.folder, "other")
+    assert str(caught.value) == (
+        f"{toy.folder}: holds experiment 'toy', not 'other'; choose another folder with -o"
+    )
+
+
+def test_folder_with_other_things(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(OutputError) as caught:
+        Workspace(tmp_path, "toy")
+    assert str(caught.value) == (
+        f"{tmp_path}: is not empty and holds no experiment; choose another folder with -o"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_folder_that_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(OutputError) as caught:
+        Workspace(path, "toy")
+    assert str(caught.value) == f"{path}: cannot be made (File exists)"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"stages": 3}'])
+def test_damaged_state(toy: Toy, text: str) -> None:
+    toy.run()
+    state = toy.folder / "state.json"
+    state.write_text(text)
+    with pytest.raises(OutputError) as caught:
+        toy.run()
+    assert str(caught.value) == (
+        f"{state}: is damaged; delete {toy.folder} or choose another folder with -o"
+    )
+
+
+def test_state_of_another_version(toy: Toy) -> None:
+    toy.run()
+    state = toy.folder / "state.json"
+    write_json(state, {**json.loads(state.read_text()), "format": 9})
+    with pytest.raises(OutputError) as caught:
+        toy.run()
+    assert str(caught.value) == (f"{state}: format must be 1, not 9; choose another folder with -o")
+
+
+def test_one_process_at_a_time(toy: Toy) -> None:
+    workspace = Workspace(toy.folder, "toy")
+    with workspace.locked(), pytest.raises(OutputError) as caught:
+        toy.run()
+    assert str(caught.value) == (
+        f"{toy.folder}: another hwsim command is using it; wait for it to end"
+    )
+
+
+def test_files_are_whole_or_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "before")
+    with pytest.raises(TypeError):
+        write_json(path, {"bad": object()})
+    with pytest.raises(ValueError):
+        write_json(path, float("nan"))
+    assert path.read_text() == "before"
+    assert [item.name for item in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_hash_of_code_does_not_see_comments(tmp_path: Path, monkeypatch: Any) -> None:
+    from hwsim.run import files
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    hashes = []
+    for text in ("x = 1\n", "# why\nx  =  1\n", "x = 2\n"):
+        (tmp_path / "hashed_module.py").write_text(text)
+        files._module_hash.cache_clear()
+        hashes.append(code_hash(["hashed_module"]))
+    files._module_hash.cache_clear()
+    assert hashes[0] == hashes[1] != hashes[2]
