@@ -149,7 +149,7 @@ class ConvNet(nn.Module):
         self.head = make.head(features.shape[1], classes, features[0, 0].numel())
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.body(x.to(torch.get_default_dtype(), memory_format=torch.channels_last))
+        y = self.body(x.to(torch.float32, memory_format=torch.channels_last))
         return self.head(y.float().sum(dim=(2, 3)))
 
     def mux_layers(self) -> list[MuxConv2d]:
@@ -166,16 +166,12 @@ class ConvNet(nn.Module):
             layer.freeze()
 
 
-def _fits(shape: Sequence[int], flat: bool) -> None:
-    if flat and shape[1] != 1:
+def _cnn(make: _Factory, shape: Sequence[int]) -> list[nn.Module]:
+    c = make.config
+    if make.flat and shape[1] != 1:
         raise ConfigError(
             f"cnn1d needs signals of height 1, the data has {list(shape)}", key="model.network"
         )
-
-
-def _cnn(make: _Factory, shape: Sequence[int]) -> list[nn.Module]:
-    c = make.config
-    _fits(shape, make.flat)
     size = list(shape[1:])
     strides = c.strides or (1,) * len(c.channels)
     modules: list[nn.Module] = []
