@@ -12,9 +12,10 @@ from hwsim.network.network import INPUT, Network
 
 
 def check_input(network: Network, x: np.ndarray) -> np.ndarray:
-    """Return ``x`` as int64 [images, channels, height, width]; raises NetworkError when it cannot.
+    """Return ``x`` as an integer array [images, channels, height, width] of its own type.
 
-    A single image without the leading axis is accepted and gains one.
+    A single image without the leading axis is accepted and gains one. Raises NetworkError when
+    shape, type or range is not the network's.
     """
     array = np.asarray(x)
     if array.ndim == 3:
@@ -31,7 +32,7 @@ def check_input(network: Network, x: np.ndarray) -> np.ndarray:
             f"input values must be {network.input.lo}..{network.input.hi}, "
             f"not {array.min()}..{array.max()}"
         )
-    return array.astype(np.int64)
+    return array
 
 
 def evaluate(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -40,7 +41,7 @@ def evaluate(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
     Returns name -> int64 [images, channels, height, width], the input included. Raises
     NetworkError when ``x`` has another shape, is not of integers or leaves the input range.
     """
-    tensors = {INPUT: check_input(network, x)}
+    tensors = {INPUT: check_input(network, x).astype(np.int64)}
     for op in network.ops:
         tensors[op.name] = MEANING[type(op)](op, *(tensors[name] for name in op.inputs))
     return tensors

@@ -1,0 +1,103 @@
+"""``Executor``: runs a network on many images, bit-exact and fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.errors import NetworkError
+from hwsim.execute.kernels import LANES
+from hwsim.execute.plan import Buffers, Plan, make_plan
+from hwsim.network import INPUT, ArgMax, Network
+from hwsim.network.reference import check_input
+
+
+class Executor:
+    """Evaluates ``network`` as ``hwsim.network.evaluate`` does, some thousand times faster.
+
+    Images are worked on in blocks of 64, several blocks at once. threads: how many; by default
+    as many as the process may use CPUs. The first run compiles kernels (seconds; cached on disk).
+    An executor may be used from several threads and holds no memory between calls.
+    """
+
+    def __init__(self, network: Network, threads: int | None = None):
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise NetworkError(f"threads must be a positive integer, not {threads!r}")
+        self.network = network
+        self.threads = threads or _available_cpus()
+
+    @cached_property
+    def _fused(self) -> Plan:
+        return make_plan(self.network, fuse=True)
+
+    @cached_property
+    def _whole(self) -> Plan:
+        return make_plan(self.network, fuse=False)
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """Output int64 [images, channels, height, width] for x [images, channels, height, width].
+
+        Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
+        """
+        return self._evaluate(self._fused, x, [self.network.output])[self.network.output]
+
+    def tensors(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Every tensor by name, the input included, int64; arguments and errors as ``run``."""
+        return self._evaluate(self._whole, x, self.network.types)
+
+    def accuracy(self, x: np.ndarray, labels: np.ndarray) -> float:
+        """Share (0..1) of images whose class is ``labels`` [images].
+
+        Raises NetworkError when the network does not end in ArgMax or the counts differ.
+        """
+        if not isinstance(self.network.ops[-1], ArgMax):
+            raise NetworkError("accuracy needs a network that ends in ArgMax")
+        labels = np.asarray(labels)
+        if labels.shape != (len(x),) or not len(x):
+            raise NetworkError(f"labels must be [{len(x)}], at least one, not {list(labels.shape)}")
+        return float((self.run(x)[:, 0, 0, 0] == labels).mean())
+
+    def _evaluate(self, plan: Plan, x: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """The named tensors; every worker takes block after block, in buffers of its own."""
+        x = check_input(self.network, x)
+        results = {
+            name: np.empty((len(x), *self.network.types[name].shape), np.int64) for name in names
+        }
+        starts = iter(range(0, len(x), LANES))
+
+        def work() -> None:
+            buffers = plan.allocate()
+            for start in starts:  # each start goes to one worker: next() of a range is atomic
+                block = slice(start, min(start + LANES, len(x)))
+                plan.layouts[INPUT].write(buffers[INPUT], x[block])
+                _keep(plan, INPUT, buffers, block, results)
+                for step in plan.steps:
+                    step.run(buffers)
+                    _keep(plan, step.output, buffers, block, results)
+
+        workers = min(self.threads, -(-len(x) // LANES))
+        if workers <= 1:
+            work()
+        else:
+            with ThreadPoolExecutor(workers) as pool:
+                for future in [pool.submit(work) for _ in range(workers)]:
+                    future.result()
+        return results
+
+
+def _keep(
+    plan: Plan, name: str, buffers: Buffers, block: slice, results: dict[str, np.ndarray]
+) -> None:
+    """Copy a tensor of this block of images to the results, when it is asked for."""
+    if name in results:
+        results[name][block] = plan.layouts[name].read(buffers[name], block.stop - block.start)
+
+
+def _available_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
