@@ -30,9 +30,12 @@ $(READY): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq -c constraints.txt setuptools
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,synth]'
-	@command -v $(firstword $(CXX)) >/dev/null || command -v clang++ >/dev/null || { \
-	echo "no C++ compiler found: installing the one of the ziglang package"; \
-	$(BIN)/python -m pip install -qq -c constraints.txt ziglang; }
+	@command -v c++ >/dev/null || { \
+	echo "no C++ compiler (c++) found: using the one of the ziglang package"; \
+	$(BIN)/python -m pip install -qq -c constraints.txt ziglang; \
+	for tool in c++ ar; do command -v $$tool >/dev/null || { \
+	printf '#!/bin/sh\nexec "%s" -m ziglang %s "$$@"\n' "$(CURDIR)/$(BIN)/python" $$tool \
+	> $(BIN)/$$tool && chmod +x $(BIN)/$$tool; }; done; }
 	@touch $@
 
 demo: $(READY)

@@ -89,6 +89,17 @@ def test_only_what_depends_on_a_change_is_redone(toy: Toy) -> None:
     assert toy.run(Config(a=2, b=2)) == ["b"]
 
 
+def test_derived_files_go_when_a_stage_is_redone(toy: Toy) -> None:
+    toy.run()
+    summary = toy.folder / "summary"
+    for config, kept in ((Config(), True), (Config(b=2), False)):
+        summary.write_text("of both stages")
+        workspace = Workspace(toy.folder, "toy")
+        with workspace.locked():
+            run_stages(toy.stages, config, workspace, NoProgress(), derived=["summary"])
+        assert summary.exists() == kept
+
+
 @pytest.mark.parametrize("name", ["a.txt", "sub/a.txt"])
 def test_missing_or_edited_outputs_are_made_again(toy: Toy, name: str) -> None:
     toy.run()

@@ -37,6 +37,7 @@ def bring_up_to_date(
     stages: Sequence[Stage], config: ExperimentConfig, workspace: Workspace, out: Output
 ) -> dict[str, StageReport]:
     """Run ``stages``, one line each on stderr."""
+    from hwsim.cli.stages import REPORT, RESULT
     from hwsim.run import run_stages
 
     def show(report: StageReport) -> None:
@@ -50,7 +51,8 @@ def bring_up_to_date(
         style = "dim" if report.cached else "none"
         console.print(f"  {mark} [{style}]{report.name:<9}{time:>8}[/]   {text}")
 
-    return run_stages(stages, config, workspace, out.progress, show)
+    derived = (RESULT, REPORT) if stages[0].name != "report" else ()
+    return run_stages(stages, config, workspace, out.progress, show, derived)
 
 
 def percent(share: float | None) -> str:

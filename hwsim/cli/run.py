@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from hwsim.result import Result
     from hwsim.run import StageReport, Workspace
 
-RESULT = "result.json"
-
 
 @example("hwsim run quickstart -o runs/quickstart")
 def run(
@@ -51,16 +49,13 @@ def run(
 
 def run_experiment(config: ExperimentConfig, workspace: Workspace, out: Output) -> Result:
     """Bring every stage, ``result.json`` and the report up to date."""
-    from hwsim.cli.stages import STAGES
-    from hwsim.run.files import remove, write_json
+    from hwsim.cli.stages import RESULT, STAGES, report_stage
+    from hwsim.run.files import write_json
 
     reports = bring_up_to_date(STAGES, config, workspace, out)
     result = make_result(config, reports)
-    path = workspace.folder / RESULT
-    text = result.model_dump(mode="json")
-    if not all(report.cached for report in reports.values()):
-        remove(path)
-    write_json(path, text)
+    write_json(workspace.folder / RESULT, result.model_dump(mode="json"))
+    bring_up_to_date((report_stage(workspace.folder),), config, workspace, out)
     return result
 
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.errors import ConfigError
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from hwsim.rtl.verify import VerificationResult
 
 TRAINING, NETWORK, VERILOG = "train", "network.hwnet", "verilog"
-REPORT = "report.html"
+RESULT, REPORT = "result.json", "report.html"
 EVALUATION, SIMULATION, VERIFICATION = "evaluation.json", "simulation.json", "verification.json"
 _FINAL = "final.pt"
 _GENERATED = ("accelerator.v", "manifest.json", "network.hwnet", "vectors.npz")
@@ -211,6 +212,26 @@ def _verify(run: StageRun) -> Figures:
     figures = verification_figures(result)
     write_json(run.work / VERIFICATION, result.to_json())
     return figures
+
+
+def _report(run: StageRun) -> Figures:
+    from hwsim.report import build_report
+
+    with run.progress.task("report"):
+        build_report(run.folder).rename(run.work / REPORT)
+    return {}
+
+
+def report_stage(folder: Path) -> Stage:
+    """The last stage, which draws ``result.json`` in ``folder``."""
+    return Stage(
+        "report",
+        _report,
+        (REPORT,),
+        needs=("train", "export"),
+        code=("hwsim.report", "hwsim.accelerator"),
+        inputs=lambda config: str(path_hash(folder / RESULT)),
+    )
 
 
 def verification_figures(result: VerificationResult) -> Figures:

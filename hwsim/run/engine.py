@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from hwsim import __version__
 from hwsim.progress import Progress
-from hwsim.run.files import code_hash, value_hash
+from hwsim.run.files import code_hash, remove, value_hash
 from hwsim.run.workspace import Workspace
 
 Figures = dict[str, Any]
@@ -79,9 +79,11 @@ def run_stages(
     workspace: Workspace,
     progress: Progress,
     on_stage: Callable[[StageReport], None] = lambda report: None,
+    derived: Sequence[str] = (),
 ) -> dict[str, StageReport]:
     """Bring every stage up to date, in order; ``on_stage`` hears of each when it is.
 
+    derived: files of the folder that were made from all stages; they go as soon as one is redone.
     The caller holds ``workspace.locked()``. A stage that fails or is interrupted leaves nothing,
     unless it is resumable; the ones before it stay finished.
     """
@@ -90,6 +92,8 @@ def run_stages(
         key = stage.key(config, workspace)
         cached = workspace.is_current(stage.name, key)
         if not cached:
+            for name in derived:
+                remove(workspace.folder / name)
             work = workspace.begin(stage.name, key, resumable=stage.resumable)
             figures = {name: report.figures for name, report in reports.items()}
             run = StageRun(config, workspace.folder, work, progress, figures)

@@ -60,7 +60,10 @@ def value_hash(value: Any) -> str:
 
 
 def code_hash(modules: Iterable[str]) -> str:
-    """SHA-256 (hex) of the code of modules and whole packages; comments and layout do not count."""
+    """SHA-256 (hex) of the code of modules and whole packages (without their subpackages).
+
+    Comments and layout do not count in Python files; every other file of a package counts.
+    """
     return value_hash([_module_hash(name) for name in sorted(modules)])
 
 
@@ -70,6 +73,11 @@ def _module_hash(name: str) -> str:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(name)
     origin = Path(spec.origin)
-    files = sorted(origin.parent.glob("*.py")) if origin.name == "__init__.py" else [origin]
-    trees = [ast.dump(ast.parse(file.read_bytes())) for file in files]
-    return value_hash([name, trees])
+    if origin.name != "__init__.py":
+        return value_hash([name, _file_code(origin)])
+    files = sorted(path for path in origin.parent.iterdir() if path.is_file())
+    return value_hash([name, [[path.name, _file_code(path)] for path in files]])
+
+
+def _file_code(path: Path) -> str | None:
+    return ast.dump(ast.parse(path.read_bytes())) if path.suffix == ".py" else path_hash(path)

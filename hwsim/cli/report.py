@@ -1,0 +1,32 @@
+"""``hwsim report``: the HTML report of a finished experiment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwsim.cli.common import Json, Output, Quiet, example
+
+
+@example("hwsim report runs/quickstart")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim run filled.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write report.html, one file that needs no network, into an experiment's folder."""
+    from hwsim.report import build_report
+    from hwsim.result import load_result
+
+    out = Output("report", as_json=as_json, quiet=quiet)
+    result = load_result(folder / "result.json")
+    with out.progress.task("report"):
+        path = build_report(folder)
+    document = {
+        "seed": result.seed,
+        "experiment": result.experiment,
+        "files": {"report": str(path)},
+    }
+    out.finish(document, lambda: [f"written to {path}"])
