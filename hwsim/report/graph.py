@@ -1,0 +1,200 @@
+"""The pipeline as a picture: one row per stage, FIFOs between them, shortcuts at the side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from hwsim.accelerator import SINK, SOURCE, Fifo, Pipeline, Stage
+from hwsim.report import words
+from hwsim.report.svg import box, drawing, el, integer, label, line, text_width
+
+PITCH, BOX = 60, 36
+LANE = 30
+"""Distance between two shortcuts that run side by side."""
+BAR = 210
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The drawn graph: its parts, the height of each row's middle, where it ends on the right."""
+
+    parts: list[Markup]
+    middle: dict[str, float]
+    right: float
+    bottom: float
+
+
+def draw_graph(
+    pipeline: Pipeline, high_water: Mapping[str, int], top: float = 0, left: float = 4
+) -> Graph:
+    """Stages as boxes from ``top`` down, linked by FIFOs; high_water: beats by FIFO name."""
+    order = [SOURCE, *(stage.name for stage in pipeline.stages), SINK]
+    row = {name: n for n, name in enumerate(order)}
+    middle = {name: top + PITCH * n + BOX / 2 for name, n in row.items()}
+    straight, shortcuts = _split(pipeline, row)
+    lane_of = _lanes([(row[f.producer], row[f.consumer]) for f in shortcuts])
+    x = left + LANE * (max(lane_of, default=-1) + 1) + (12 if shortcuts else 0)
+    texts = {stage.name: words.what(stage) for stage in pipeline.stages}
+    width = max(
+        [260.0]
+        + [text_width(text, 11) + 24 for text in texts.values()]
+        + [text_width(name, 13) + 24 for name in texts]
+    )
+    parts: list[Markup] = []
+    for fifo, lane in zip(shortcuts, lane_of, strict=True):
+        parts += _shortcut(fifo, high_water, middle, x, x - LANE * (lane + 1) + 6)
+    for fifo in straight:
+        parts += _link(fifo, high_water, middle, x + 22)
+    for name, stream in ((SOURCE, pipeline.input), (SINK, pipeline.output)):
+        text = f"{'input' if name == SOURCE else 'output'}  {words.shape(stream)}"
+        parts.append(box(x, middle[name] - 13, width, 26, "card", rx=13))
+        parts.append(label(x + 16, middle[name] + 4, text, "b"))
+    for stage in pipeline.stages:
+        parts += _box(stage, texts[stage.name], x, middle[stage.name], width)
+    return Graph(parts, middle, x + width, middle[SINK] + BOX / 2)
+
+
+def _split(pipeline: Pipeline, row: Mapping[str, int]) -> tuple[list[Fifo], list[Fifo]]:
+    """FIFOs between neighbouring rows, one each, and all others."""
+    straight: dict[int, Fifo] = {}
+    shortcuts = []
+    for fifo in pipeline.fifos:
+        at = row[fifo.producer]
+        if row[fifo.consumer] == at + 1 and at not in straight:
+            straight[at] = fifo
+        else:
+            shortcuts.append(fifo)
+    return list(straight.values()), shortcuts
+
+
+def _lanes(spans: list[tuple[int, int]]) -> list[int]:
+    """The innermost free lane for each span of rows; short ones choose first."""
+    taken: list[list[tuple[int, int]]] = []
+    lanes = [0] * len(spans)
+    for n in sorted(range(len(spans)), key=lambda n: (spans[n][1] - spans[n][0], spans[n])):
+        a, b = spans[n]
+        for lane, others in enumerate(taken):
+            if all(b <= c or d <= a for c, d in others):
+                break
+        else:
+            lane = len(taken)
+            taken.append([])
+        taken[lane].append((a, b))
+        lanes[n] = lane
+    return lanes
+
+
+def _fifo_text(fifo: Fifo, high_water: Mapping[str, int]) -> str:
+    return f"{words.shape(fifo.stream)}, FIFO {high_water[fifo.name]} of {fifo.depth}"
+
+
+def _arrow(x: float, y: float, *, right: bool = False) -> Markup:
+    d = "l-7 -3.5v7z" if right else "l-3.5 -7h7z"
+    return el("path", d=f"M{x:.1f} {y:.1f}{d}", class_="tip")
+
+
+def _link(
+    fifo: Fifo, high_water: Mapping[str, int], middle: Mapping[str, float], x: float
+) -> list[Markup]:
+    """A FIFO straight down, with a gauge of how full it gets."""
+    half = {SOURCE: 13.0, SINK: 13.0}
+    y1 = middle[fifo.producer] + half.get(fifo.producer, BOX / 2)
+    y2 = middle[fifo.consumer] - half.get(fifo.consumer, BOX / 2)
+    y = (middle[fifo.producer] + middle[fifo.consumer]) / 2
+    full = 34 * high_water[fifo.name] / fifo.depth
+    return [
+        line(x, y1, x, y2 - 5, "edge"),
+        _arrow(x, y2),
+        box(x + 12, y - 3.5, 34, 7, "gauge"),
+        box(x + 12, y - 3.5, full, 7, "f1"),
+        label(x + 53, y + 3.5, _fifo_text(fifo, high_water), "s m"),
+    ]
+
+
+def _shortcut(
+    fifo: Fifo, high_water: Mapping[str, int], middle: Mapping[str, float], x: float, lane: float
+) -> list[Markup]:
+    """A FIFO around other stages, at the left of the boxes."""
+    y1, y2 = middle[fifo.producer] + 7, middle[fifo.consumer] - 7
+    path = (
+        f"M{x:.1f} {y1:.1f}H{lane + 8:.1f}Q{lane:.1f} {y1:.1f} {lane:.1f} {y1 + 8:.1f}"
+        f"V{y2 - 8:.1f}Q{lane:.1f} {y2:.1f} {lane + 8:.1f} {y2:.1f}H{x - 5:.1f}"
+    )
+    middle_y = (y1 + y2) / 2
+    text = _fifo_text(fifo, high_water)
+    if text_width(text, 10.5) > y2 - y1 - 4:
+        text = f"FIFO {high_water[fifo.name]} of {fifo.depth}"
+    turned = f"translate({lane - 5:.1f} {middle_y:.1f}) rotate(-90)"
+    return [
+        el("path", d=path, class_="edge"),
+        _arrow(x, y2, right=True),
+        label(0, 0, text, "s m mid", transform=turned),
+    ]
+
+
+def _box(stage: Stage, text: str, x: float, y: float, width: float) -> list[Markup]:
+    top = y - BOX / 2
+    kind = words.KIND_CLASS.get(stage.kind, "f5")
+    return [
+        box(x, top, width, BOX, "card", rx=4),
+        box(x, top, 6, BOX, kind, rx=2),
+        label(x + 14, y - 3, stage.name, "l b"),
+        label(x + 14, y + 12, text, "s m"),
+    ]
+
+
+def draw_pipeline(
+    pipeline: Pipeline, high_water: Mapping[str, int], interval_cycles: int
+) -> Markup:
+    """The whole picture: the graph, and beside it what each stage yields and how long it takes.
+
+    interval_cycles: the interval between frames, which the stages' own ideal intervals are drawn
+    against.
+    """
+    head = 30
+    graph = draw_graph(pipeline, high_water, top=head)
+    columns = _columns(pipeline, graph.right + 26)
+    bars = columns["interval"]
+    longest = max(interval_cycles, pipeline.ideal_interval)
+    scale = BAR / longest
+    limit = bars + interval_cycles * scale
+    end = bars + BAR + text_width(integer(longest), 12) + 12
+    parts = [
+        label(graph.right - 4, 14, "beats in FIFOs: most ever held, of depth", "s m end"),
+        label(columns["output"], 14, "output", "b"),
+        label(columns["lanes"], 14, "lanes", "b"),
+        label(columns["weights"], 14, "weights in", "b"),
+        label(bars, 14, "fewest cycles a frame", "b"),
+        line(limit, head - 4, limit, graph.bottom - PITCH + BOX / 2, "limit"),
+        label(limit, graph.bottom - PITCH + 34, "interval between frames", "s m end"),
+        label(limit, graph.bottom - PITCH + 48, f"{integer(interval_cycles)} cycles", "s m end"),
+        *graph.parts,
+    ]
+    for stage in pipeline.stages:
+        y, cycles = graph.middle[stage.name], stage.timing.ideal_interval
+        hot = "hot" if cycles == pipeline.ideal_interval else ""
+        parts += [
+            label(columns["output"], y + 4, words.shape(stage.output)),
+            label(columns["lanes"], y + 4, words.lanes(stage)),
+            label(columns["weights"], y + 4, words.weights(stage), "m"),
+            box(bars, y - 6, max(1.0, cycles * scale), 12, "blocked" if hot else "busy"),
+            label(bars + cycles * scale + 6, y + 4, integer(cycles), f"n {hot}".strip()),
+        ]
+    return drawing(parts, end, graph.bottom + 4, "Stages and FIFOs of the pipeline")
+
+
+def _columns(pipeline: Pipeline, x: float) -> dict[str, float]:
+    """Where each column starts, wide enough for its longest text."""
+    texts = {
+        "output": [words.shape(stage.output) for stage in pipeline.stages],
+        "lanes": [words.lanes(stage) for stage in pipeline.stages] + ["lanes"],
+        "weights": ["weights in"],
+    }
+    at = {}
+    for key, values in texts.items():
+        at[key] = x
+        x += max(text_width(value) for value in values) + 18
+    return {**at, "interval": x}

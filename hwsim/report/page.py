@@ -1,0 +1,125 @@
+"""From an experiment's folder to its report."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
+from hwsim.errors import StorageError
+from hwsim.network import Network, load, network_hash
+from hwsim.report import svg
+from hwsim.result import Result, load_result
+
+RESULT, REPORT = "result.json", "report.html"
+HISTORY = Path("train") / "history.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the sections draw from.
+
+    history: records of each epoch by what was trained (``network``, ``float``); empty where the
+    folder has none.
+    """
+
+    result: Result
+    network: Network
+    pipeline: Pipeline
+    history: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def render(self, template: str, **values: Any) -> Markup:
+        """A template of this package, filled in."""
+        environment = Environment(
+            loader=FileSystemLoader(svg.HERE),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        environment.filters.update(integer=svg.integer, percent=svg.percent, quantity=svg.quantity)
+        text = environment.get_template(template).render(report=self, r=self.result, **values)
+        return Markup(text)
+
+
+def build_report(folder: Path | str) -> Path:
+    """Write ``report.html`` into a folder that ``hwsim run`` filled; returns its path.
+
+    The file needs no other file and no network. Raises StorageError when ``result.json`` or the
+    network is missing, or they are not of one experiment.
+    """
+    from hwsim.report.sections import SECTIONS
+
+    folder = Path(folder)
+    report = read_report(folder)
+    parts = [(section, section.build(report)) for section in SECTIONS]
+    text = report.render(
+        "report.html",
+        parts=[(section, body) for section, body in parts if body is not None],
+        style=Markup((svg.HERE / "chart.css").read_text() + (svg.HERE / "style.css").read_text()),
+    )
+    path = folder / REPORT
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{REPORT}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def read_report(folder: Path | str) -> Report:
+    """Result, network and the pipeline that the result describes; raises StorageError."""
+    folder = Path(folder)
+    result = load_result(folder / RESULT)
+    path = folder / result.files.network
+    network = load(path)
+    if network_hash(network) != result.network_sha256:
+        raise StorageError(f"{path}: is not the network of {folder / RESULT}")
+    return Report(result, network, _pipeline(result, network), _history(folder / HISTORY))
+
+
+def _pipeline(result: Result, network: Network) -> Pipeline:
+    """The pipeline with the lanes and depths of ``result``; its cycles must be the result's."""
+    names = {op.name for op in network}
+    folding = {
+        stage.name: Fold(stage.pe, stage.simd, stage.weights or "memory")
+        for stage in result.stages
+        if stage.name in names
+    }
+    pipeline = build_pipeline(network, folding)
+    depths = {fifo.name: fifo.depth_beats for fifo in result.fifos}
+    same = depths.keys() == {fifo.name for fifo in pipeline.fifos}
+    if same:
+        pipeline = pipeline.with_depths(depths)
+        seen, stated = simulate(pipeline, result.accelerator.frames), result.accelerator
+        same = (seen.first_output_cycles, seen.frame_interval_cycles) == (
+            stated.first_output_cycles,
+            stated.frame_interval_cycles,
+        )
+    if not same:
+        raise StorageError(
+            f"{RESULT}: its cycles are those of another version of hwsim; run the experiment again"
+        )
+    return pipeline
+
+
+def _history(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Training history, or nothing where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}
+    except ValueError:
+        raise StorageError(f"{path}: is damaged; run the experiment again") from None

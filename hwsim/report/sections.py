@@ -1,0 +1,185 @@
+"""The sections of the report, in order.
+
+A section is a function from a ``Report`` to HTML, or to None when there is nothing to show.
+Other parts of hwsim add theirs with ``@section(...)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import yaml
+from markupsafe import Markup
+
+from hwsim.accelerator import steady_timeline, timeline
+from hwsim.report.activity import draw_timeline
+from hwsim.report.charts import Bar, Curve, bars, curves
+from hwsim.report.graph import draw_pipeline
+from hwsim.report.page import Report
+from hwsim.report.svg import integer, percent, quantity
+from hwsim.result import Memory
+
+Build = Callable[[Report], Markup | None]
+
+
+@dataclass(frozen=True)
+class Section:
+    """key: anchor in the page. title: heading; a section without one stands on its own."""
+
+    key: str
+    title: str
+    build: Build
+
+
+SECTIONS: list[Section] = []
+
+
+def section(key: str, title: str) -> Callable[[Build], Build]:
+    """Add a section at the end of the report."""
+
+    def add(build: Build) -> Build:
+        SECTIONS.append(Section(key, title, build))
+        return build
+
+    return add
+
+
+ROLE_CLASS = {
+    "weight": "f0",
+    "window": "f1",
+    "fifo": "f2",
+    "accumulator": "f3",
+    "constants": "f4",
+}
+
+
+def _stored(memory: Memory) -> int:
+    """Cells of a memory; what is wired into the fabric has none."""
+    return 0 if memory.style == "constant" else memory.words * memory.bits
+
+
+@section("headline", "")
+def headline(report: Report) -> Markup:
+    bits = sum(_stored(memory) for memory in report.result.memories)
+    return report.render("headline.html", bits=bits)
+
+
+@section("accuracy", "Accuracy, from floating point to Verilog")
+def accuracy(report: Report) -> Markup:
+    return report.render("accuracy.html")
+
+
+@section("pipeline", "The pipeline")
+def pipeline(report: Report) -> Markup:
+    high_water = {fifo.name: fifo.high_water_beats for fifo in report.result.fifos}
+    interval = report.result.accelerator.frame_interval_cycles
+    picture = draw_pipeline(report.pipeline, high_water, interval)
+    return report.render("pipeline.html", picture=picture)
+
+
+@section("timeline", "Who works when")
+def activity(report: Report) -> Markup:
+    alone, steady = timeline(report.pipeline), steady_timeline(report.pipeline)
+    return report.render(
+        "timeline.html",
+        alone=alone,
+        steady=steady,
+        alone_picture=draw_timeline(alone),
+        steady_picture=draw_timeline(steady),
+    )
+
+
+@section("energy", "Energy of one frame")
+def energy(report: Report) -> Markup | None:
+    found = report.result.energy
+    if found is None:
+        return None
+    total = found.total_pj or 1.0
+
+    def rows(parts: dict[str, float], class_: str) -> list[Bar]:
+        return [
+            Bar(
+                name.replace("_", " "),
+                [(class_, pj, f"{name}: {quantity(pj * 1e-12, 'J')}")],
+                f"{quantity(pj * 1e-12, 'J')} ({percent(pj / total, 1)})",
+            )
+            for name, pj in parts.items()
+        ]
+
+    by_kind = dict(sorted(found.by_kind.items(), key=lambda item: -item[1]))
+    return report.render(
+        "energy.html",
+        kinds=bars(rows(by_kind, "f0"), "Energy by kind"),
+        stages=bars(rows(found.by_stage, "f2"), "Energy by stage"),
+    )
+
+
+@section("memory", "Memories")
+def memory(report: Report) -> Markup:
+    memories = report.result.memories
+    layers = list(dict.fromkeys(m.layer for m in memories))
+    rows = []
+    for layer in layers:
+        mine = [m for m in memories if m.layer == layer]
+        segments = [
+            (ROLE_CLASS[m.role], float(_stored(m)), f"{m.name}: {integer(_stored(m))} bits")
+            for m in mine
+        ]
+        total = sum(_stored(m) for m in mine)
+        rows.append(Bar(layer, segments, f"{integer(total)} bits"))
+    roles = [
+        (role, [m for m in memories if m.role == role])
+        for role in ROLE_CLASS
+        if any(m.role == role for m in memories)
+    ]
+    totals = [
+        (role, len(mine), sum(map(_stored, mine)), sum(m.reads for m in mine),
+         sum(m.writes for m in mine))
+        for role, mine in roles
+    ]  # fmt: skip
+    keys = {role: ROLE_CLASS[role] for role, _ in roles}
+    picture = bars(rows, "Memory bits by stage", keys)
+    return report.render("memory.html", picture=picture, totals=totals)
+
+
+@section("cycles", "Predicted against measured cycles")
+def cycles(report: Report) -> Markup:
+    found = report.result.verification
+    tests = list(dict.fromkeys(figure.test for figure in found.figures))
+    names = list(dict.fromkeys(figure.figure for figure in found.figures))
+    table = {(figure.test, figure.figure): figure for figure in found.figures}
+    return report.render("cycles.html", tests=tests, names=names, table=table)
+
+
+@section("training", "Training")
+def training(report: Report) -> Markup | None:
+    looks = {"network": ("this network", "k0"), "float": ("dense float twin", "k1")}
+    known = [(*looks[key], report.history[key]) for key in looks if report.history.get(key)]
+    if not known:
+        return None
+    loss = [
+        Curve(name, look, [(r["epoch"], r["loss"]) for r in records])
+        for name, look, records in known
+    ]
+    accuracies = [
+        Curve(f"{name}, {part}", look + dash, [(r["epoch"], 100 * r[f"{part}_accuracy"])
+              for r in records])
+        for name, look, records in known
+        for part, dash in (("test", ""), ("train", " dashed"))
+    ]  # fmt: skip
+    frozen = next((r["epoch"] for r in report.history.get("network", ()) if r["frozen"]), None)
+    seconds = {name: sum(r["wall_seconds"] for r in records) for name, _, records in known}
+    return report.render(
+        "training.html",
+        loss=curves(loss, "Loss by epoch", "loss"),
+        accuracy=curves(accuracies, "Accuracy by epoch", "accuracy, %"),
+        frozen=frozen,
+        seconds=seconds,
+    )
+
+
+@section("provenance", "How to make it again")
+def provenance(report: Report) -> Markup:
+    config = yaml.safe_dump(report.result.config, sort_keys=False)
+    return report.render("provenance.html", config=config)
