@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -11,10 +12,10 @@ from hwsim.accelerator import SINK, SOURCE, Fifo, Pipeline, Stage
 from hwsim.report import words
 from hwsim.report.svg import box, drawing, el, integer, label, line, text_width
 
-PITCH, BOX = 60, 36
+PITCH, BOX = 56, 35
 LANE = 30
 """Distance between two shortcuts that run side by side."""
-BAR = 210
+WIDTH = 1140
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,11 @@ def draw_graph(
         + [text_width(name, 13) + 24 for name in texts]
     )
     parts: list[Markup] = []
-    for fifo, lane in zip(shortcuts, lane_of, strict=True):
-        parts += _shortcut(fifo, high_water, middle, x, x - LANE * (lane + 1) + 6)
+    spans = [(middle[f.producer] + 7, middle[f.consumer] - 7) for f in shortcuts]
+    for fifo, span, lane in zip(shortcuts, spans, lane_of, strict=True):
+        outer = [s for s, other in zip(spans, lane_of, strict=True) if other > lane]
+        parts += _shortcut(x, x - LANE * (lane + 1) + 6, span)
+        parts.append(_shortcut_label(fifo, high_water, x - LANE * (lane + 1) + 6, span, outer))
     for fifo in straight:
         parts += _link(fifo, high_water, middle, x + 22)
     for name, stream in ((SOURCE, pipeline.input), (SINK, pipeline.output)):
@@ -76,19 +80,12 @@ def _lanes(spans: list[tuple[int, int]]) -> list[int]:
     lanes = [0] * len(spans)
     for n in sorted(range(len(spans)), key=lambda n: (spans[n][1] - spans[n][0], spans[n])):
         a, b = spans[n]
-        for lane, others in enumerate(taken):
-            if all(b <= c or d <= a for c, d in others):
-                break
-        else:
-            lane = len(taken)
+        free = [all(b <= c or d <= a for c, d in others) for others in taken]
+        lanes[n] = free.index(True) if True in free else len(taken)
+        if lanes[n] == len(taken):
             taken.append([])
-        taken[lane].append((a, b))
-        lanes[n] = lane
+        taken[lanes[n]].append((a, b))
     return lanes
-
-
-def _fifo_text(fifo: Fifo, high_water: Mapping[str, int]) -> str:
-    return f"{words.shape(fifo.stream)}, FIFO {high_water[fifo.name]} of {fifo.depth}"
 
 
 def _arrow(x: float, y: float, *, right: bool = False) -> Markup:
@@ -110,29 +107,36 @@ def _link(
         _arrow(x, y2),
         box(x + 12, y - 3.5, 34, 7, "gauge"),
         box(x + 12, y - 3.5, full, 7, "f1"),
-        label(x + 53, y + 3.5, _fifo_text(fifo, high_water), "s m"),
+        label(x + 53, y + 3.5, f"{high_water[fifo.name]} of {fifo.depth}", "s m n"),
     ]
 
 
-def _shortcut(
-    fifo: Fifo, high_water: Mapping[str, int], middle: Mapping[str, float], x: float, lane: float
-) -> list[Markup]:
+def _shortcut(x: float, lane: float, span: tuple[float, float]) -> list[Markup]:
     """A FIFO around other stages, at the left of the boxes."""
-    y1, y2 = middle[fifo.producer] + 7, middle[fifo.consumer] - 7
+    y1, y2 = span
     path = (
         f"M{x:.1f} {y1:.1f}H{lane + 8:.1f}Q{lane:.1f} {y1:.1f} {lane:.1f} {y1 + 8:.1f}"
         f"V{y2 - 8:.1f}Q{lane:.1f} {y2:.1f} {lane + 8:.1f} {y2:.1f}H{x - 5:.1f}"
     )
-    middle_y = (y1 + y2) / 2
-    text = _fifo_text(fifo, high_water)
-    if text_width(text, 10.5) > y2 - y1 - 4:
-        text = f"FIFO {high_water[fifo.name]} of {fifo.depth}"
-    turned = f"translate({lane - 5:.1f} {middle_y:.1f}) rotate(-90)"
-    return [
-        el("path", d=path, class_="edge"),
-        _arrow(x, y2, right=True),
-        label(0, 0, text, "s m mid", transform=turned),
-    ]
+    return [el("path", d=path, class_="edge"), _arrow(x, y2, right=True)]
+
+
+def _shortcut_label(
+    fifo: Fifo,
+    high_water: Mapping[str, int],
+    lane: float,
+    span: tuple[float, float],
+    outer: Sequence[tuple[float, float]],
+) -> Markup:
+    """The FIFO's level along its lane, in the longest piece that no ``outer`` shortcut crosses."""
+    crossings = sorted(y for ends in outer for y in ends if span[0] < y < span[1])
+    edges = [span[0], *crossings, span[1]]
+    a, b = max(pairwise(edges), key=lambda piece: piece[1] - piece[0])
+    text = f"FIFO {high_water[fifo.name]} of {fifo.depth}"
+    if text_width(text, 10.5) > b - a - 8:
+        text = f"{high_water[fifo.name]} of {fifo.depth}"
+    turned = f"translate({lane - 5:.1f} {(a + b) / 2:.1f}) rotate(-90)"
+    return label(0, 0, text, "s m mid", transform=turned)
 
 
 def _box(stage: Stage, text: str, x: float, y: float, width: float) -> list[Markup]:
@@ -159,30 +163,29 @@ def draw_pipeline(
     columns = _columns(pipeline, graph.right + 26)
     bars = columns["interval"]
     longest = max(interval_cycles, pipeline.ideal_interval)
-    scale = BAR / longest
+    room = text_width(integer(longest)) + 12
+    scale = max(WIDTH - bars - room, 160.0) / longest
     limit = bars + interval_cycles * scale
-    end = bars + BAR + text_width(integer(longest), 12) + 12
+    low = graph.bottom - PITCH + BOX / 2
     parts = [
-        label(graph.right - 4, 14, "beats in FIFOs: most ever held, of depth", "s m end"),
-        label(columns["output"], 14, "output", "b"),
-        label(columns["lanes"], 14, "lanes", "b"),
-        label(columns["weights"], 14, "weights in", "b"),
+        label(graph.right - 4, 14, "FIFOs: most beats ever held, of depth", "s m end"),
+        *(label(columns[key], 14, key, "b") for key in ("output", "lanes", "weights in")),
         label(bars, 14, "fewest cycles a frame", "b"),
-        line(limit, head - 4, limit, graph.bottom - PITCH + BOX / 2, "limit"),
-        label(limit, graph.bottom - PITCH + 34, "interval between frames", "s m end"),
-        label(limit, graph.bottom - PITCH + 48, f"{integer(interval_cycles)} cycles", "s m end"),
+        line(limit, head - 4, limit, low, "limit"),
+        label(limit, low + 14, f"{integer(interval_cycles)} cycles between frames", "s m end"),
         *graph.parts,
     ]
     for stage in pipeline.stages:
         y, cycles = graph.middle[stage.name], stage.timing.ideal_interval
-        hot = "hot" if cycles == pipeline.ideal_interval else ""
+        slowest = "b" if cycles == pipeline.ideal_interval else ""
         parts += [
             label(columns["output"], y + 4, words.shape(stage.output)),
             label(columns["lanes"], y + 4, words.lanes(stage)),
-            label(columns["weights"], y + 4, words.weights(stage), "m"),
-            box(bars, y - 6, max(1.0, cycles * scale), 12, "blocked" if hot else "busy"),
-            label(bars + cycles * scale + 6, y + 4, integer(cycles), f"n {hot}".strip()),
+            label(columns["weights in"], y + 4, words.weights(stage), "m"),
+            box(bars, y - 6, max(1.0, cycles * scale), 12, "busy"),
+            label(bars + cycles * scale + 6, y + 4, integer(cycles), f"n {slowest}".strip()),
         ]
+    end = bars + longest * scale + room
     return drawing(parts, end, graph.bottom + 4, "Stages and FIFOs of the pipeline")
 
 
@@ -191,7 +194,7 @@ def _columns(pipeline: Pipeline, x: float) -> dict[str, float]:
     texts = {
         "output": [words.shape(stage.output) for stage in pipeline.stages],
         "lanes": [words.lanes(stage) for stage in pipeline.stages] + ["lanes"],
-        "weights": ["weights in"],
+        "weights in": ["weights in"],
     }
     at = {}
     for key, values in texts.items():

@@ -100,17 +100,17 @@ def energy(report: Report) -> Markup | None:
     def rows(parts: dict[str, float], class_: str) -> list[Bar]:
         return [
             Bar(
-                name.replace("_", " "),
+                name,
                 [(class_, pj, f"{name}: {quantity(pj * 1e-12, 'J')}")],
                 f"{quantity(pj * 1e-12, 'J')} ({percent(pj / total, 1)})",
             )
             for name, pj in parts.items()
         ]
 
-    by_kind = dict(sorted(found.by_kind.items(), key=lambda item: -item[1]))
+    by_kind = sorted(found.by_kind.items(), key=lambda item: -item[1])
     return report.render(
         "energy.html",
-        kinds=bars(rows(by_kind, "f0"), "Energy by kind"),
+        kinds=bars(rows({k.replace("_", " "): pj for k, pj in by_kind}, "f0"), "Energy by kind"),
         stages=bars(rows(found.by_stage, "f2"), "Energy by stage"),
     )
 

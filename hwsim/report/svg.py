@@ -103,9 +103,8 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 def quantity(value: float, unit: str) -> str:
     """``value`` with an SI prefix and 3 significant digits: ``1.23 nJ``; value in ``unit``."""
-    for factor, prefix in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p")):
-        if abs(value) >= factor:
-            break
+    prefixes = ((1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
+    factor, prefix = next((p for p in prefixes if abs(value) >= p[0]), prefixes[-1])
     size = value / factor
     digits = max(0, 2 - math.floor(math.log10(abs(size)))) if size else 0
     return f"{size:,.{digits}f}\u00a0{prefix}{unit}"

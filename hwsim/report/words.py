@@ -25,8 +25,7 @@ def what(stage: Stage) -> str:
     """The op in a few words: ``multiplexer convolution 3×3, stride 2, binary``."""
     op = stage.op
     if op is None:
-        lanes = f"{stage.inputs[0].lanes} to {stage.output.lanes} lanes"
-        return f"resize {lanes}" if stage.kind == "resize" else "fork"
+        return "change of lanes" if stage.kind == "resize" else "fork"
     text = _op(op)
     return f"{text}, requantize" if stage.requantize is not None else text
 
@@ -68,9 +67,11 @@ def shape(stream: Stream) -> str:
 
 
 def lanes(stage: Stage) -> str:
-    """``pe × simd`` of a stage with weights, the lanes of others."""
+    """``pe × simd`` of a stage with weights, the lanes of others (in → out of a resize)."""
     if stage.kind == "mac":
         return f"{stage.fold.pe} × {stage.fold.simd}"
+    if stage.kind == "resize":
+        return f"{stage.inputs[0].lanes} → {stage.output.lanes}"
     return str(stage.inputs[0].lanes)
 
 
