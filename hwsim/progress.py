@@ -91,13 +91,13 @@ class RichProgress:
             console=Console(file=stream or sys.stderr),
             transient=True,
         )
-        self._open = 0
+        self.open_tasks = 0
 
     @contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        if self._open == 0:
+        if self.open_tasks == 0:
             self._bars.start()
-        self._open += 1
+        self.open_tasks += 1
         handle = self._bars.add_task(description, total=total, note="")
         bars = self._bars
 
@@ -112,8 +112,8 @@ class RichProgress:
             yield _RichTask()
         finally:
             bars.remove_task(handle)
-            self._open -= 1
-            if self._open == 0:
+            self.open_tasks -= 1
+            if self.open_tasks == 0:
                 bars.stop()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hwsim.accelerator import DEFAULT_DEPTH, Fold, Pipeline, build_pipeline, is_depthwise, is_mac
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.errors import MappingError
-from hwsim.network import Flatten, Linear, Network, Op, Requantize
+from hwsim.network import Flatten, Linear, Network, Op
 
 
 def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
@@ -49,26 +49,34 @@ def choose_folding(network: Network, config: AcceleratorConfig) -> dict[str, Fol
     Ops named in ``config.folding`` get what it says. Of the others, those with weights get the
     fewest lanes that keep ``config.frame_interval_cycles`` (of equals, those that fit the
     producer's lanes), or one output lane without such a target; the rest take their producer's
-    lanes, which is always fast enough.
+    lanes where those are enough.
     """
     folding: dict[str, Fold] = {}
     lanes = {"input": 1}
     for name, asked in config.folding.items():
         folding[name] = Fold(asked.pe, asked.simd, asked.weights or config.weights)
+    target = config.frame_interval_cycles
     for op in network:
         given = lanes[op.inputs[0]]
-        if op.name not in folding and (is_mac(op) or is_depthwise(op)):
-            pe, simd = 1, given
-            if is_mac(op) and config.frame_interval_cycles is not None:
-                pe, simd = _fewest_lanes(network, op, config.frame_interval_cycles, given)
+        if op.name not in folding and is_mac(op):
+            pe, simd = (1, given) if target is None else _fewest_lanes(network, op, target, given)
             folding[op.name] = Fold(pe, simd, config.weights)
-        if is_mac(op):
-            lanes[op.name] = folding[op.name].pe
-        elif op.name in folding and not isinstance(op, (Requantize, Flatten)):
-            lanes[op.name] = folding[op.name].simd
-        else:
+        elif op.name not in folding and not isinstance(op, Flatten):
+            simd = given if target is None else max(given, _fewest_channels(network, op, target))
+            if simd > given or is_depthwise(op):
+                folding[op.name] = Fold(1, simd, config.weights)
+        if op.name not in folding:
             lanes[op.name] = given
+        else:
+            lanes[op.name] = folding[op.name].pe if is_mac(op) else folding[op.name].simd
     return folding
+
+
+def _fewest_channels(network: Network, op: Op, target: int) -> int:
+    """Lanes with which an op that works channel by channel takes ``target`` cycles a frame."""
+    x, y = network.types[op.inputs[0]], network.types[op.name]
+    beats = max(1, target // max(x.height * x.width, y.height * y.width))
+    return -(-x.channels // beats)
 
 
 def _fewest_lanes(network: Network, op: Op, target: int, given: int) -> tuple[int, int]:
