@@ -16,9 +16,12 @@ def strip(
 ) -> list[Markup]:
     """The activity of one stage in the rectangle at (x, y): blue busy, orange blocked above it."""
     spans = lines.busy[stage] + lines.starved[stage] + lines.blocked[stage]
+    # What happens in few cycles of a bin still gets a visible height.
+    least = 1 / height
     edges = x + width * np.concatenate(([0], np.cumsum(spans))) / lines.cycles
-    busy = lines.busy[stage] / spans
-    top = busy + lines.blocked[stage] / spans
+    busy = np.where(lines.busy[stage] > 0, np.maximum(lines.busy[stage] / spans, least), 0)
+    top = (lines.busy[stage] + lines.blocked[stage]) / spans
+    top = np.where(lines.blocked[stage] > 0, np.clip(top, busy + least, 1), busy)
     parts = [box(x, y, width, height, "starved")]
     for share, class_ in ((top, "blocked"), (busy, "busy")):
         # Blocked is drawn first from the floor, so that busy hides its lower part.

@@ -64,7 +64,7 @@ def _keys(keys: Mapping[str, str], left: float, width: float) -> tuple[list[Mark
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a chart: y over x; class_ colours it."""
+    """One line of a chart: y over x. class_ colours it; without a name it has no legend."""
 
     name: str
     class_: str
@@ -93,8 +93,8 @@ def curves(
     step = tick_values[1] - tick_values[0] if len(tick_values) > 1 else 1.0
     digits = max(0, len(f"{step:.6f}".rstrip("0").partition(".")[2]))
     parts = [label(4, 14, y_title, "b")]
-    keys, _ = _keys({curve.name: curve.class_.replace("k0", "f0").replace("k1", "f3").split()[0]
-                     for curve in lines}, left, width)  # fmt: skip
+    fills = {"k0": "f0", "k1": "f3"}
+    keys, _ = _keys({c.name: fills[c.class_] for c in lines if c.name}, left, width)
     parts.append(el("g", *keys, transform="translate(0 22)"))
     for value in tick_values:
         _, y = at(first, value)

@@ -181,10 +181,11 @@ def draw_pipeline(
         parts += [
             label(columns["output"], y + 4, words.shape(stage.output)),
             label(columns["lanes"], y + 4, words.lanes(stage)),
-            label(columns["weights in"], y + 4, words.weights(stage), "m"),
             box(bars, y - 6, max(1.0, cycles * scale), 12, "busy"),
             label(bars + cycles * scale + 6, y + 4, integer(cycles), f"n {slowest}".strip()),
         ]
+        if words.has_weights(stage):
+            parts.append(label(columns["weights in"], y + 4, stage.fold.weights, "m"))
     end = bars + longest * scale + room
     return drawing(parts, end, graph.bottom + 4, "Stages and FIFOs of the pipeline")
 

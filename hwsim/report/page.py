@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,21 @@ class Report:
 
     def render(self, template: str, **values: Any) -> Markup:
         """A template of this package, filled in."""
-        environment = Environment(
-            loader=FileSystemLoader(svg.HERE),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters.update(integer=svg.integer, percent=svg.percent, quantity=svg.quantity)
-        text = environment.get_template(template).render(report=self, r=self.result, **values)
+        text = _templates().get_template(template).render(report=self, r=self.result, **values)
         return Markup(text)
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(svg.HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(integer=svg.integer, percent=svg.percent, quantity=svg.quantity)
+    return environment
 
 
 def build_report(folder: Path | str) -> Path:

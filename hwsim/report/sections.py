@@ -163,13 +163,15 @@ def training(report: Report) -> Markup | None:
         for name, look, records in known
     ]
     accuracies = [
-        Curve(f"{name}, {part}", look + dash, [(r["epoch"], 100 * r[f"{part}_accuracy"])
+        Curve("" if dash else name, look + dash, [(r["epoch"], 100 * r[f"{part}_accuracy"])
               for r in records])
         for name, look, records in known
         for part, dash in (("test", ""), ("train", " dashed"))
     ]  # fmt: skip
     frozen = next((r["epoch"] for r in report.history.get("network", ()) if r["frozen"]), None)
-    seconds = {name: sum(r["wall_seconds"] for r in records) for name, _, records in known}
+    seconds = ", ".join(
+        f"{name} {sum(r['wall_seconds'] for r in records):.0f} s" for name, _, records in known
+    )
     return report.render(
         "training.html",
         loss=curves(loss, "Loss by epoch", "loss"),

@@ -75,6 +75,5 @@ def lanes(stage: Stage) -> str:
     return str(stage.inputs[0].lanes)
 
 
-def weights(stage: Stage) -> str:
-    """Where the weights are, empty for stages without."""
-    return stage.fold.weights if stage.kind in ("mac", "depthwise") else ""
+def has_weights(stage: Stage) -> bool:
+    return stage.kind in ("mac", "depthwise")

@@ -1,0 +1,188 @@
+"""The report: one whole file that shows what the result says, and errors that say what is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+from support.report_folder import balanced, four_layers, resnet, write_folder
+
+from hwsim.accelerator import build_pipeline
+from hwsim.errors import StorageError
+from hwsim.network import save
+from hwsim.report import SECTIONS, Report, build_report, read_report, section
+from hwsim.result import load_result
+
+VOID = {"meta", "link", "br"}
+
+
+class _Page(HTMLParser):
+    """Visible text, ids and references of a page; fails on unbalanced tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        for key, value in attributes:
+            if key == "id":
+                self.ids.append(str(value))
+            if key in ("href", "src"):
+                self.links.append(str(value))
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        assert tag in ("path", "rect"), tag
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("run"), balanced(four_layers(), 1024))
+
+
+def page(folder: Path) -> _Page:
+    return _Page(build_report(folder).read_text())
+
+
+def test_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
+    path = build_report(folder)
+    assert path == folder / "report.html"
+    text = path.read_text()
+    shown = _Page(text)
+    assert shown.ids == [s.key for s in SECTIONS]
+    assert {link for link in shown.links if not link.startswith("#")} == {"data:,"}
+    assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "<script" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
+
+
+def test_page_shows_the_figures_of_the_result(folder: Path) -> None:
+    result, text = load_result(folder / "result.json"), page(folder).text
+    a, c, v = result.accuracy, result.accelerator, result.verification
+    for share in (a.float, a.quantized, a.integer, a.rtl):
+        assert share is not None
+        assert f"{100 * share:.2f}\u00a0%" in build_report(folder).read_text()
+    for cycles in (c.frame_interval_cycles, c.frame_latency_cycles, v.cycles_simulated):
+        assert f"{cycles:,}" in text
+    assert "✓ verified" in text
+    assert text.count("✓ equal") == len(v.figures)
+    for stage in result.stages:
+        assert stage.name in text
+    for memory in result.memories:
+        assert memory.name in text
+    for digest in (result.config_sha256, result.network_sha256, result.verilog_sha256):
+        assert digest in text
+
+
+def test_equal_folders_give_equal_pages(folder: Path) -> None:
+    assert build_report(folder).read_bytes() == build_report(folder).read_bytes()
+
+
+def test_residual_network_has_its_page(tmp_path: Path) -> None:
+    network = resnet(size=8, channels=(4, 8), blocks=1)
+    text = page(write_folder(tmp_path / "run", build_pipeline(network, depths=256))).text
+    for op in ("stage2_1_short", "stage2_1_add"):
+        assert op in text
+
+
+def test_a_difference_is_shown_in_red(folder: Path, tmp_path: Path) -> None:
+    document = json.loads((folder / "result.json").read_text())
+    verification = document["verification"]
+    verification["figures"][1]["measured"] += 3
+    verification |= {"passed": False, "cycles_equal": False, "failures": ["<b>conv1</b> differs"]}
+    pipeline = read_report(folder).pipeline
+    text = build_report(write_folder(tmp_path / "run", pipeline, verification=verification))
+    shown = text.read_text()
+    assert '<span class="bad">✗ +3</span>' in shown
+    assert "✗ differs" in shown
+    assert "<li>&lt;b&gt;conv1&lt;/b&gt; differs</li>" in shown
+    assert "are equal, too" not in shown
+
+
+def test_parts_that_are_not_there_are_left_out(folder: Path, tmp_path: Path) -> None:
+    accuracy = json.loads((folder / "result.json").read_text())["accuracy"]
+    bare: dict[str, Any] = {"energy": None, "accuracy": {**accuracy, "float": None, "rtl": None}}
+    write_folder(tmp_path / "run", read_report(folder).pipeline, **bare)
+    (tmp_path / "run" / "train" / "history.json").unlink()
+    shown = page(tmp_path / "run")
+    assert "energy" not in shown.ids
+    assert "training" not in shown.ids
+    assert "float twin" not in shown.text
+    assert "no energy table was applied" in shown.text
+
+
+def test_other_parts_can_add_a_section(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hwsim.report.sections.SECTIONS", sections := list(SECTIONS))
+
+    @section("faults", "Faults & voltage")
+    def faults(report: Report) -> Markup:
+        return Markup("<p>{}</p>").format(report.network.name)
+
+    assert sections[-1].build is faults
+    shown = page(folder)
+    assert shown.ids[-1] == "faults"
+    assert "Faults & voltage" in shown.text
+
+
+def test_missing_result(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"result\.json: cannot be read \(No such file"):
+        build_report(tmp_path)
+
+
+def test_network_of_another_experiment(folder: Path, tmp_path: Path) -> None:
+    run = write_folder(tmp_path / "run", read_report(folder).pipeline)
+    save(four_layers(seed=1), run / "network.hwnet")
+    with pytest.raises(
+        StorageError, match=r"network\.hwnet: is not the network of .*result\.json$"
+    ):
+        build_report(run)
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("change", ["cycles", "fifo"])
+def test_result_of_another_version(folder: Path, tmp_path: Path, change: str) -> None:
+    run = write_folder(tmp_path / "run", read_report(folder).pipeline)
+    document = json.loads((run / "result.json").read_text())
+    if change == "cycles":
+        document["accelerator"]["first_output_cycles"] += 1
+    else:
+        document["fifos"].pop()
+    (run / "result.json").write_text(json.dumps(document))
+    text = (
+        r"^result\.json: its cycles are those of another version of hwsim; "
+        r"run the experiment again$"
+    )
+    with pytest.raises(StorageError, match=text):
+        build_report(run)
+
+
+def test_damaged_history(folder: Path, tmp_path: Path) -> None:
+    run = write_folder(tmp_path / "run", read_report(folder).pipeline)
+    (run / "train" / "history.json").write_text("{")
+    with pytest.raises(StorageError, match=r"history\.json: is damaged; run the experiment again$"):
+        build_report(run)
