@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.execute import kernels
+from hwsim.execute.chains import Chain, is_narrow, make_chains
 from hwsim.execute.layout import Layout, storage_for
 from hwsim.execute.terms import TERMS, make_sum, window
 from hwsim.network import (
@@ -64,11 +65,11 @@ class Plan:
 def make_plan(network: Network, *, fuse: bool) -> Plan:
     """Plan for ``network``.
 
-    fuse: a sum takes the requantizers and one addition behind it along, so that tensors between
-    them never reach memory; without it every tensor of the network is written.
+    fuse: a sum takes the requantizers and the addition behind it along (see Chain), so that what
+    lies between never reaches memory; without it every tensor of the network is written.
     """
-    chains = _chains(network, fuse)
-    written = [INPUT, *(chain[-1].name for chain in chains)]
+    chains = make_chains(network, fuse=fuse)
+    written = [INPUT, *(chain.output for chain in chains)]
     layouts = {name: _layout(network, name) for name in written}
     return Plan(tuple(_step(network, chain, layouts) for chain in chains), layouts)
 
@@ -82,82 +83,40 @@ def _layout(network: Network, name: str) -> Layout:
     return Layout(t, storage_for(t.lo, t.hi), pad, max(strides))
 
 
-# -- fusion ----------------------------------------------------------------------------------------
-
-
-def _chains(network: Network, fuse: bool) -> list[list[Op]]:
-    """The ops of each step, steps in the order of their last ops."""
-    chains: list[list[Op]] = []
-    taken: set[str] = set()
-    for op in network.ops:
-        if op.name in taken:
-            continue
-        chain = [op]
-        while fuse and (follower := _follower(network, chain)) and follower.name not in taken:
-            chain.append(follower)
-            taken.add(follower.name)
-        chains.append(chain)
-    position = {op.name: n for n, op in enumerate(network.ops)}
-    return sorted(chains, key=lambda chain: position[chain[-1].name])
-
-
-def _follower(network: Network, chain: list[Op]) -> Op | None:
-    """The op that can be fused behind ``chain``, or None."""
-    tensor = chain[-1].name
-    readers = network.consumers(tensor)
-    if type(chain[0]) not in TERMS or len(readers) != 1:
-        return None
-    (op,) = readers
-    if isinstance(op, Requantize):
-        return op
-    if isinstance(op, Add) and not any(isinstance(link, Add) for link in chain):
-        t = network.types[_other(op, tensor)]
-        if op.inputs.count(tensor) == 1 and storage_for(t.lo, t.hi) is np.int8:
-            return op
-    return None
-
-
-def _other(op: Add, tensor: str) -> str:
-    """The input of ``op`` that is not ``tensor``."""
-    return op.inputs[1] if op.inputs[0] == tensor else op.inputs[0]
-
-
 # -- steps -----------------------------------------------------------------------------------------
 
 
-def _step(network: Network, chain: list[Op], layouts: dict[str, Layout]) -> Step:
-    op, output = chain[0], chain[-1].name
+def _step(network: Network, chain: Chain, layouts: dict[str, Layout]) -> Step:
+    op = chain.head
     if type(op) in TERMS:
         return _sum_step(network, chain, layouts)
-    ins = [layouts[name] for name in op.inputs]
-    run = _MAKE[type(op)](op, *ins, layouts[output])
-    return Step(op.inputs, output, lambda buffers: run(*(buffers[n] for n in (*op.inputs, output))))
+    names = (*op.inputs, op.name)
+    run = _MAKE[type(op)](op, *(layouts[name] for name in names))
+    return Step(op.inputs, op.name, lambda buffers: run(*(buffers[name] for name in names)))
 
 
-def _sum_step(network: Network, chain: list[Op], layouts: dict[str, Layout]) -> Step:
-    """A sum with the ops fused behind it; a Requantize in front belongs to the latter."""
-    head = chain[0]
-    source, output = head.inputs[0], chain[-1].name
+def _sum_step(network: Network, chain: Chain, layouts: dict[str, Layout]) -> Step:
+    """A sum and the ops fused behind it."""
+    head, other, output = chain.head, chain.other, chain.output
+    (source,) = head.inputs
     x, y = layouts[source], layouts[output]
-    alone = isinstance(head, Requantize)
-    links, summed = (chain, x.type) if alone else (chain[1:], network.types[head.name])
-    names = [link.inputs for link in links if isinstance(link, Add)]
-    others = [name for pair in names for name in pair if name in layouts]
-    inner = [summed, *(network.types[link.name] for link in links)]
-    program, scale = _program(links, inner)
-    z = layouts[others[0]] if others else y
+    z = layouts[other] if other else y
+    summed = x.type if isinstance(head, Requantize) else network.types[head.name]
     call = make_sum(head, x, summed.lo, summed.hi)
+    form = kernels.ADD if chain.add else kernels.NARROW
+    if not chain.add and not _narrow(chain.first, summed):
+        form = kernels.WIDE
+    scale, limits = _scales((chain.first, chain.inner, chain.last), y.type.channels, form)
     size, step = y.type.shape, _strides(head, x)
     at = (y.first, y.channel, y.row), (z.first, z.channel, z.row)
 
     def run(buffers: Buffers) -> None:
-        other = buffers[others[0]] if others else _NOTHING
         call.kernel(
-            buffers[source], call.first, call.offset, call.weight, call.start,
-            size, step, program, scale, other, buffers[output], at,
+            buffers[source], call.first, call.offset, call.weight, call.start, size, step,
+            form, scale, limits, buffers[other] if other else _NOTHING, buffers[output], at,
         )  # fmt: skip
 
-    return Step((source, *others), output, run)
+    return Step((source, other) if other else (source,), output, run)
 
 
 _NOTHING = np.zeros(0, np.int8)
@@ -169,25 +128,28 @@ def _strides(op: Op, x: Layout) -> tuple[int, int]:
     return vertical * x.row, horizontal * kernels.LANES
 
 
-def _program(links: list[Op], types: list[TensorType]) -> tuple[np.ndarray, np.ndarray]:
-    """Arguments ``program`` and ``scale`` of kernels._finish; types[n] is the input of links[n]."""
-    wide = any(storage_for(t.lo, t.hi) is np.int64 for t in types)
-    program, scale = [], []
-    for op, t in zip(links, types, strict=False):
-        if not isinstance(op, Requantize):
-            program.append((kernels.ADD, 0, 0, 0))
-            continue
-        scale.append((op.multiplier, op.bias))
-        narrow = not wide and storage_for(*op.sum_range(t)) is not np.int64
-        if narrow:  # all bits above the 31st are copies of the sign
-            program.append((kernels.REQUANTIZE_32, min(op.shift, 31), op.lo, op.hi))
+def _narrow(first: Requantize | None, summed: TensorType) -> bool:
+    if first is None:
+        return storage_for(summed.lo, summed.hi) is not np.int64
+    return is_narrow(first, summed)
+
+
+def _scales(
+    requantizers: tuple[Requantize | None, ...], channels: int, form: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Arguments ``scale`` and ``limits`` of kernels._finish; what is absent changes nothing."""
+    bits = 64 if form == kernels.WIDE else 32
+    scale = np.zeros((channels, len(requantizers), 2), np.int64)
+    limits = np.zeros((len(requantizers), 3), np.int64)
+    for n, op in enumerate(requantizers):
+        if op is None:
+            scale[:, n, 0] = 1
+            limits[n] = 0, -(1 << (bits - 1)), (1 << (bits - 1)) - 1
         else:
-            program.append((kernels.REQUANTIZE_64, op.shift, op.lo, op.hi))
-    channels = types[0].channels
-    return (
-        np.array(program, np.int64 if wide else np.int32).reshape(-1, 4),
-        np.array(scale, np.int64).reshape(-1, 2, channels),
-    )
+            scale[:, n, 0], scale[:, n, 1] = op.multiplier, op.bias
+            # All bits from the last on are copies of the sign, so a longer shift changes nothing.
+            limits[n] = min(op.shift, bits - 1), op.lo, op.hi
+    return scale, limits
 
 
 def _maximum(op: Op, x: Layout, y: Layout) -> Callable[..., None]:
