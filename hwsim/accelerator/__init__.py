@@ -7,8 +7,10 @@ from hwsim.accelerator.cycles import (
     StageCycles,
     simulate,
 )
+from hwsim.accelerator.energy import EnergyPart, EnergyReport, Prices, estimate_energy
 from hwsim.accelerator.folding import Fold, is_depthwise, is_mac
 from hwsim.accelerator.memories import MemoryInfo, memory_list
+from hwsim.accelerator.operations import Operation, count_operations
 from hwsim.accelerator.pipeline import (
     DEFAULT_DEPTH,
     SINK,
@@ -39,6 +41,12 @@ __all__ = [
     "Timeline",
     "Timing",
     "build_pipeline",
+    "EnergyPart",
+    "EnergyReport",
+    "Operation",
+    "Prices",
+    "count_operations",
+    "estimate_energy",
     "is_depthwise",
     "is_mac",
     "memory_list",
