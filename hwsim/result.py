@@ -100,12 +100,16 @@ class Memory(_Section):
 
 
 class Energy(_Section):
-    """Energy of one frame; ``by_kind`` and ``by_stage`` sum up to ``total_pj`` each."""
+    """Energy of one frame; ``by_kind`` and ``by_stage`` sum up to ``total_pj`` each.
+
+    node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
+    """
 
     table: str
     node_nm: float
     voltage_v: float
     total_pj: float
+    power_mw: float | None = None
     by_kind: dict[str, float]
     by_stage: dict[str, float]
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
-    from hwsim.config.accelerator import AcceleratorConfig
+    from pydantic import BaseModel
+
+    from hwsim.config.accelerator import AcceleratorConfig, EnergyConfig
+
+Model = TypeVar("Model", bound="BaseModel")
 
 Config = Annotated[
     str | None,
@@ -34,7 +38,6 @@ def accelerator_config(
     """The experiment's accelerator, or the default one, with what the options say instead."""
     from hwsim.cli.experiment import load_experiment
     from hwsim.config.accelerator import AcceleratorConfig
-    from hwsim.config.loader import validate_config
 
     base = load_experiment(config).accelerator if config else AcceleratorConfig()
     depth: Any = int(fifo_depth) if fifo_depth and fifo_depth.isdecimal() else fifo_depth
@@ -44,5 +47,22 @@ def accelerator_config(
         "fifo_depth": depth,
         "clock_mhz": clock_mhz,
     }
+    return _override(base, options)
+
+
+def energy_config(
+    config: str | None, energy_table: str | None, voltage_v: float | None
+) -> EnergyConfig:
+    """The experiment's energy section, or the default one, with what the options say instead."""
+    from hwsim.cli.experiment import load_experiment
+    from hwsim.config.accelerator import EnergyConfig
+
+    base = load_experiment(config).energy if config else EnergyConfig()
+    return _override(base, {"table": energy_table, "voltage_v": voltage_v})
+
+
+def _override(base: Model, options: dict[str, Any]) -> Model:
+    from hwsim.config.loader import validate_config
+
     given = {key: value for key, value in options.items() if value is not None}
-    return validate_config({**base.model_dump(mode="json"), **given}, AcceleratorConfig, "options")
+    return validate_config({**base.model_dump(mode="json"), **given}, type(base), "options")

@@ -125,6 +125,13 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     )
     bits = sum(m.words * m.bits for m in result.memories if m.style != "constant")
     table.add_row("memories", f"{len(result.memories)} memories, {bits:,} bits")
+    if result.energy is not None:
+        e = result.energy
+        table.add_row(
+            "energy",
+            f"[bold]{e.total_pj / 1e3:,.2f} nJ a frame[/] ({e.table}: {e.node_nm:g} nm memories "
+            f"at {e.voltage_v:g} V)",
+        )
     mark = "[green]✓[/]" if v.passed else "[red]✗[/]"
     table.add_row("Verilog", f"{mark} {verification_line(v.model_dump())}")
     for failure in v.failures[:5]:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
-from hwsim.cli.mapping import Clock, Config, FifoDepth, Interval, Weights, accelerator_config
+from hwsim.cli.mapping import (
+    Clock,
+    Config,
+    FifoDepth,
+    Interval,
+    Weights,
+    accelerator_config,
+    energy_config,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,12 +30,13 @@ def simulate(
     weights: Weights = None,
     fifo_depth: FifoDepth = None,
     clock_mhz: Clock = None,
+    energy_table: Annotated[str | None, typer.Option(help="Shipped table, or a file.")] = None,
+    voltage_v: Annotated[float | None, typer.Option(help="Supply; default: the table's.")] = None,
     frames: Annotated[int, typer.Option(min=2, max=10_000, help="Back to back.")] = 4,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Cycles, memories and energy of a network's accelerator, equal to what its Verilog does."""
-    from hwsim.config.accelerator import EnergyConfig
     from hwsim.network import load, network_hash
     from hwsim.run.figures import simulate_figures
     from hwsim.run.mapping import map_network
@@ -35,9 +44,10 @@ def simulate(
     out = Output("simulate", as_json=as_json, quiet=quiet)
     net = load(network)
     accelerator = accelerator_config(config, frame_interval_cycles, weights, fifo_depth, clock_mhz)
+    energy = energy_config(config, energy_table, voltage_v)
     with out.progress.task("cycles, memories, energy"):
         pipeline = map_network(net, accelerator)
-        figures = simulate_figures(pipeline, accelerator.clock_mhz, EnergyConfig().table, frames)
+        figures = simulate_figures(pipeline, accelerator.clock_mhz, energy, frames)
     document = {"network_sha256": network_hash(net), **figures}
     out.finish(document, lambda: _tables(figures))
 
@@ -65,6 +75,9 @@ def _tables(figures: dict[str, Any]) -> Iterator[RenderableType]:
         key = f"{memory['role']} ({memory['style']})"
         bits[key] = bits.get(key, 0) + memory["words"] * memory["bits"]
     yield "memory bits: " + ", ".join(f"{role} {n:,}" for role, n in bits.items())
+    energy = figures["energy"]
+    kinds = ", ".join(f"{kind} {pj:,.1f}" for kind, pj in energy["by_kind"].items() if pj)
+    yield f"energy: {energy['total_pj']:,.1f} pJ a frame ({energy['table']}): {kinds}"
     yield (
         f"first output after {cycles['first_output_cycles']:,} cycles, "
         f"frame latency {cycles['frame_latency_cycles']:,}, "

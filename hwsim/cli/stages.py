@@ -61,6 +61,13 @@ def _inputs_of_data(config: ExperimentConfig) -> str:
     return _data_hash(config.data)
 
 
+def _inputs_of_energy(config: ExperimentConfig) -> str:
+    from hwsim.config.loader import config_hash
+    from hwsim.run.figures import energy_table
+
+    return config_hash(energy_table(config.energy))
+
+
 def _train(run: StageRun) -> Figures:
     from hwsim.models.train import save_checkpoint, train
 
@@ -170,7 +177,7 @@ def _simulate(run: StageRun) -> Figures:
     config: ExperimentConfig = run.config
     with run.progress.task("cycles, memories, energy"):
         pipeline = map_network(load(run.folder / NETWORK), config.accelerator)
-        figures = simulate_figures(pipeline, config.accelerator.clock_mhz, config.energy.table)
+        figures = simulate_figures(pipeline, config.accelerator.clock_mhz, config.energy)
         write_json(run.work / SIMULATION, {**figures, "mapping": mapping_of(pipeline)})
     return figures
 
@@ -288,6 +295,7 @@ STAGES = (
         sections=("accelerator", "energy"),
         needs=("export",),
         code=("hwsim.accelerator", "hwsim.network", "hwsim.run.mapping", "hwsim.run.figures"),
+        inputs=_inputs_of_energy,
     ),
     Stage(
         "generate",

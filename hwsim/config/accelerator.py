@@ -44,9 +44,14 @@ class AcceleratorConfig(StrictModel):
 
 
 class EnergyConfig(StrictModel):
-    """table: name of a table in ``configs/energy``, or the path of a YAML file."""
+    """What energy is counted with.
+
+    table: name of a table in ``configs/energy``, or the path of a YAML file. voltage_v: supply of
+    logic and memories; ``null`` takes every entry of the table at the voltage it was given for.
+    """
 
     table: Annotated[str, Field(min_length=1)] = "cmos_45nm"
+    voltage_v: Annotated[float, Field(gt=0, le=10)] | None = None
 
 
 class VerificationConfig(StrictModel):

@@ -6,15 +6,25 @@ from dataclasses import asdict
 from typing import Any
 
 from hwsim.accelerator import Pipeline, memory_list, simulate
+from hwsim.accelerator.energy import estimate_energy
+from hwsim.config.accelerator import EnergyConfig
+from hwsim.config.energy_table import EnergyTable
+from hwsim.config.loader import load_config
 
 FRAMES = 4
 """Frames that are simulated back to back; the interval is that of the last two."""
 
 
+def energy_table(config: EnergyConfig) -> EnergyTable:
+    """The table that ``config`` names; raises ConfigError."""
+    return load_config(config.table, EnergyTable, "energy")
+
+
 def simulate_figures(
-    pipeline: Pipeline, clock_mhz: float, energy_table: str, frames: int = FRAMES
+    pipeline: Pipeline, clock_mhz: float, energy: EnergyConfig, frames: int = FRAMES
 ) -> dict[str, Any]:
-    """Cycles, stages, FIFOs and memories of ``pipeline`` for ``frames`` frames."""
+    """Cycles, stages, FIFOs, memories and energy of ``pipeline`` for ``frames`` >= 2 frames."""
+    table = energy_table(energy)
     report = simulate(pipeline, frames)
     cycles = {
         "first_output_cycles": report.first_output_cycles,
@@ -59,7 +69,8 @@ def simulate_figures(
         }
         for memory in memory_list(pipeline)
     ]
-    interval = report.frame_interval_cycles or report.frame_latency_cycles
+    interval = report.frame_interval_cycles
+    spent = estimate_energy(pipeline, table, interval, clock_mhz, energy.voltage_v)
     return {
         "accelerator": {
             "clock_mhz": clock_mhz,
@@ -72,4 +83,13 @@ def simulate_figures(
         "stages": stages,
         "fifos": fifos,
         "memories": memories,
+        "energy": {
+            "table": energy.table,
+            "node_nm": table.sram.node_nm,
+            "voltage_v": energy.voltage_v or table.sram.voltage_v,
+            "total_pj": spent.total_pj,
+            "power_mw": spent.power_mw,
+            "by_kind": spent.by_kind,
+            "by_stage": spent.by_stage,
+        },
     }
