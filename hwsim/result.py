@@ -109,7 +109,7 @@ class Energy(_Section):
     node_nm: float
     voltage_v: float
     total_pj: float
-    power_mw: float | None = None
+    power_mw: float
     by_kind: dict[str, float]
     by_stage: dict[str, float]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.accelerator import Pipeline, build_pipeline, simulate
+from hwsim.config.accelerator import EnergyConfig
 from hwsim.network import (
     Add,
     ArgMax,
@@ -98,7 +99,7 @@ def resnet(size: int = 32, channels: tuple[int, ...] = (16, 32, 64), blocks: int
 def write_folder(folder: Path, pipeline: Pipeline, **changes: Any) -> Path:
     """``result.json``, ``network.hwnet`` and a training history as ``hwsim run`` writes them.
 
-    Cycle figures are the model's own; accuracies, history and energy are made up.
+    Cycles, memories and energy are the model's own; accuracies and history are made up.
     changes: keys of the result to replace.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,8 +121,6 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
         for name in ("first_output_cycles", "frame_latency_cycles", "frame_interval_cycles")
     }
     network = pipeline.network
-    kinds = ("logic", "weight_store", "line_buffers", "fifos", "leakage")
-    energy = {name: 1000.0 * 3**n for n, name in enumerate(kinds)}
     return {
         "hwsim_version": "0.1.0",
         "experiment": network.name,
@@ -147,17 +146,7 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
             "weight_bits": 52000,
             "macs": 400000,
         },
-        **simulate_figures(pipeline, 100.0, "cmos_45nm"),
-        "energy": {
-            "table": "cmos_45nm",
-            "node_nm": 45.0,
-            "voltage_v": 0.9,
-            "total_pj": sum(energy.values()),
-            "by_kind": energy,
-            "by_stage": {
-                stage.name: sum(energy.values()) / len(pipeline.stages) for stage in pipeline.stages
-            },
-        },
+        **simulate_figures(pipeline, 100.0, EnergyConfig()),
         "verilog_lines": 4321,
         "verification": {
             "passed": True,
@@ -183,7 +172,7 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
 def _epochs(count: int, best: float) -> list[dict[str, Any]]:
     return [
         {
-            "epoch": n + 1,
+            "epoch": n,
             "loss": 0.1 + 2.0 / (n + 1),
             "train_accuracy": best - 0.5 / (n + 1) - 0.01,
             "test_accuracy": best - 0.5 / (n + 1),
