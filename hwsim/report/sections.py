@@ -97,21 +97,21 @@ def energy(report: Report) -> Markup | None:
         return None
     total = found.total_pj or 1.0
 
-    def rows(parts: dict[str, float], class_: str) -> list[Bar]:
+    def rows(parts: dict[str, float], classes: dict[str, str]) -> list[Bar]:
         return [
             Bar(
                 name,
-                [(class_, pj, f"{name}: {quantity(pj * 1e-12, 'J')}")],
+                [(classes.get(name, "f5"), pj, f"{name}: {quantity(pj * 1e-12, 'J')}")],
                 f"{quantity(pj * 1e-12, 'J')} ({percent(pj / total, 1)})",
             )
             for name, pj in parts.items()
         ]
 
-    by_kind = sorted(found.by_kind.items(), key=lambda item: -item[1])
+    by_kind = dict(sorted(found.by_kind.items(), key=lambda item: -item[1]))
     return report.render(
         "energy.html",
-        kinds=bars(rows({k.replace("_", " "): pj for k, pj in by_kind}, "f0"), "Energy by kind"),
-        stages=bars(rows(found.by_stage, "f2"), "Energy by stage"),
+        kinds=bars(rows(by_kind, ROLE_CLASS), "Energy by kind"),
+        stages=bars(rows(found.by_stage, {}), "Energy by stage"),
     )
 
 
@@ -159,16 +159,16 @@ def training(report: Report) -> Markup | None:
     if not known:
         return None
     loss = [
-        Curve(name, look, [(r["epoch"], r["loss"]) for r in records])
+        Curve(name, look, [(r["epoch"] + 1, r["loss"]) for r in records])
         for name, look, records in known
     ]
     accuracies = [
-        Curve("" if dash else name, look + dash, [(r["epoch"], 100 * r[f"{part}_accuracy"])
+        Curve("" if dash else name, look + dash, [(r["epoch"] + 1, 100 * r[f"{part}_accuracy"])
               for r in records])
         for name, look, records in known
         for part, dash in (("test", ""), ("train", " dashed"))
     ]  # fmt: skip
-    frozen = next((r["epoch"] for r in report.history.get("network", ()) if r["frozen"]), None)
+    frozen = next((r["epoch"] + 1 for r in report.history.get("network", ()) if r["frozen"]), None)
     seconds = ", ".join(
         f"{name} {sum(r['wall_seconds'] for r in records):.0f} s" for name, _, records in known
     )
