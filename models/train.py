@@ -14,6 +14,8 @@ import os
 import pickle
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,24 +91,36 @@ def train(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job(data, training, seed, _device(training.device), progress)
-    twin = None
-    if training.twin_epochs != 0:
-        twin = _Run(
+    with _threads(training.threads):
+        twin = None
+        if training.twin_epochs != 0:
+            twin = _Run(
+                job,
+                build_network(model, data.shape, data.classes, seed=seed, twin=True),
+                epochs=training.twin_epochs or training.epochs,
+                learning_rate=training.twin_learning_rate or training.learning_rate,
+                path=folder / "twin.pt",
+            ).fit("train float twin")
+        network = _Run(
             job,
-            build_network(model, data.shape, data.classes, seed=seed, twin=True),
-            epochs=training.twin_epochs or training.epochs,
-            learning_rate=training.twin_learning_rate or training.learning_rate,
-            path=folder / "twin.pt",
-        ).fit("train float twin")
-    network = _Run(
-        job,
-        build_network(model, data.shape, data.classes, seed=seed),
-        epochs=training.epochs,
-        learning_rate=training.learning_rate,
-        path=folder / "network.pt",
-        teacher=twin.model if twin and training.distillation else None,
-    ).fit("train network")
+            build_network(model, data.shape, data.classes, seed=seed),
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            path=folder / "network.pt",
+            teacher=twin.model if twin and training.distillation else None,
+        ).fit("train network")
     return TrainingResult(network, twin, seed)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch use ``count`` CPU threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

@@ -22,21 +22,20 @@ from hwsim.models.train import TrainingResult, load_checkpoint, train
 
 MODEL = ModelConfig(channels=(6, 8), strides=(1, 2))
 TRAINING = TrainingConfig(
-    epochs=4, twin_epochs=2, batch_size=64, shift=1, flip=True, distillation=0.5, device="cpu"
+    epochs=4,
+    twin_epochs=2,
+    batch_size=64,
+    shift=1,
+    flip=True,
+    distillation=0.5,
+    device="cpu",
+    threads=1,
 )
 
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
     return load_data(DataConfig())
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Interrupt:
@@ -175,6 +174,17 @@ def test_cuda_where_there_is_none(digits, tmp_path, monkeypatch):
     config = TRAINING.model_copy(update={"device": "cuda"})
     with pytest.raises(OutputError, match="cuda is not available here"):
         train(digits, MODEL, config, seed=0, folder=tmp_path)
+
+
+def test_threads_are_given_back(digits, tmp_path):
+    before = torch.get_num_threads()
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    try:
+        torch.set_num_threads(2)
+        train(digits, MODEL, config, seed=0, folder=tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_bf16_training(digits, tmp_path):

@@ -128,6 +128,13 @@ class TrainingConfig(StrictModel):
     temperature: float = Field(4.0, gt=0, le=100, description="temperature of the distillation")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of convolutions in training")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="CPU threads; default: all cores. Small networks run best on one, and only "
+        "a fixed number gives the same weights on machines of different core counts",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainingConfig:
