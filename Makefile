@@ -42,10 +42,10 @@ demo: $(READY)
 	@$(BIN)/hwsim run quickstart -o runs/quickstart
 
 test: $(READY) lint typecheck
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-slow: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -97,6 +97,7 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport]) -> Re
 
 def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     a, c, v = result.accuracy, result.accelerator, result.verification
@@ -135,6 +136,6 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     mark = "[green]✓[/]" if v.passed else "[red]✗[/]"
     table.add_row("Verilog", f"{mark} {verification_line(v.model_dump())}")
     for failure in v.failures[:5]:
-        table.add_row("", f"[red]{failure}[/]")
+        table.add_row("", f"[red]{escape(failure)}[/]")
     table.add_row("report", str(folder / result.files.report))
     yield table
