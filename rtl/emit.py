@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 
 import hwsim
-from hwsim.accelerator import Fold, Pipeline, Stage, Stream, build_pipeline, simulate
+from hwsim.accelerator import (
+    CycleReport,
+    Fold,
+    Pipeline,
+    Stage,
+    Stream,
+    build_pipeline,
+    memory_list,
+    simulate,
+)
 from hwsim.errors import OutputError, StorageError
 from hwsim.network import INPUT, evaluate, load, network_hash, save
 from hwsim.progress import NoProgress, Progress
@@ -241,7 +250,7 @@ def _stage(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _manifest(pipeline: Pipeline, report: Any) -> dict[str, Any]:
+def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
     network = pipeline.network
     return {
         "format": FORMAT,
@@ -265,6 +274,7 @@ def _manifest(pipeline: Pipeline, report: Any) -> dict[str, Any]:
             }
             for fifo in pipeline.fifos
         ],
+        "memories": [asdict(memory) for memory in memory_list(pipeline)],
         "cycles": {
             "frames": report.frames,
             "first_output_cycles": report.first_output_cycles,

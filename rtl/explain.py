@@ -38,22 +38,31 @@ def explain_output(
     pipeline: Pipeline,
     tensors: Mapping[str, np.ndarray],
     trace: Mapping[str, Sequence[str]],
-    output: Sequence[str],
+    measured: Mapping[str, Any],
 ) -> list[Failure]:
     """The first tensor, in the order of the stages, that is not as in the network.
 
     tensors: reference values of the frames that were run. trace: beats (hexadecimal) that each
-    FIFO passed on; output: beats that left the accelerator.
+    FIFO passed on. measured: what the run showed. Of a run that came to a stop, the FIFO that
+    got least far counts, when all that passed was right.
     """
     order = {SOURCE: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
-    for fifo in sorted(pipeline.fifos, key=lambda fifo: order[fifo.producer]):
-        beats = [int(beat, 16) for beat in trace[fifo.name]]
-        failure = _first_wrong(test, pipeline, fifo, tensors, beats)
+    fifos = sorted(pipeline.fifos, key=lambda fifo: order[fifo.producer])
+    last = next(fifo for fifo in fifos if fifo.consumer == SINK)
+    for fifo, passed in [(f, trace[f.name]) for f in fifos] + [(last, measured["output"])]:
+        failure = _first_wrong(test, pipeline, fifo, tensors, [int(beat, 16) for beat in passed])
         if failure is not None:
             return [failure]
-    last = next(fifo for fifo in pipeline.fifos if fifo.consumer == SINK)
-    failure = _first_wrong(test, pipeline, last, tensors, [int(beat, 16) for beat in output])
-    return [failure] if failure is not None else []
+    if measured["finished"]:
+        return []
+    stuck = min(fifos, key=lambda fifo: len(trace[fifo.name]) / fifo.stream.frame_beats)
+    passed, due = len(trace[stuck.name]), stuck.stream.frame_beats
+    text = (
+        f"{test}: FIFO {stuck.name} from {stuck.producer} to {stuck.consumer} passed on "
+        f"{passed} beats of {due} a frame, then nothing"
+    )
+    where = {"fifo": stuck.name, "layer": stuck.producer, "beats": passed}
+    return [Failure(test, "output", text, where)]
 
 
 def _first_wrong(

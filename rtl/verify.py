@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import CycleReport, Pipeline, simulate
+from hwsim.accelerator import CycleReport, Pipeline, Stream, simulate
 from hwsim.accelerator.beats import ints_to_bits, pack_bits, unpack_bits, valid_bits
 from hwsim.errors import HwsimError
 from hwsim.network import ArgMax, evaluate
-from hwsim.progress import NoProgress, Progress
+from hwsim.progress import NoProgress, Progress, Task
 from hwsim.rtl import runner, tools
 from hwsim.rtl.accelerator import LEVEL_BITS
 from hwsim.rtl.bench import WAIT_BITS, Bench, chunk_beats
@@ -29,7 +31,7 @@ from hwsim.rtl.explain import Failure, explain_cycles, explain_output
 from hwsim.rtl.verilog import to_verilog
 
 _LONGEST_WAIT = (1 << WAIT_BITS) - 1
-_RESET_IMAGES = 2
+_RESET_IMAGES, _WATCHED_IMAGES = 2, 1
 
 
 class VerifyError(HwsimError):
@@ -83,7 +85,11 @@ class VerificationResult:
 
 @dataclass(frozen=True)
 class _Run:
-    """One planned run: images, schedules and prediction."""
+    """One planned run: images, schedules and prediction.
+
+    abort_cycles: cycles of a first attempt that a reset cuts short. watch: compare what every
+    FIFO passes on, too.
+    """
 
     name: str
     images: np.ndarray
@@ -91,6 +97,7 @@ class _Run:
     stalls: np.ndarray
     model: CycleReport
     abort_cycles: int = 0
+    watch: bool = False
 
 
 def verify(
@@ -131,9 +138,10 @@ def verify(
     job = work / "job"
     shutil.rmtree(job, ignore_errors=True)
     job.mkdir()
-    _write_job(job, emitted.pipeline, planned, tensors[emitted.pipeline.network.output])
+    _write_job(job, emitted.pipeline, planned, tensors)
     started = time.perf_counter()
-    with progress.task(f"simulate {images} images"):
+    frames = sum(len(run.images) for run in planned)
+    with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
         outcome = runner.test(simulator, work, job, waves)
     seconds["simulation"] = time.perf_counter() - started
     kept = _keep_waves(emitted.folder, simulator, work, job) if waves else None
@@ -191,6 +199,14 @@ def _plan(
         _Run("back_to_back", x, zero, zero, simulate(pipeline, len(x))),
         randomised("gaps_and_stalls", len(x), False),
         randomised("after_reset", min(_RESET_IMAGES, len(x)), True),
+        _Run(
+            "every_tensor",
+            x[:_WATCHED_IMAGES],
+            zero,
+            zero,
+            simulate(pipeline, _WATCHED_IMAGES),
+            watch=True,
+        ),
     )
 
 
@@ -214,7 +230,8 @@ def _chunks(rows: np.ndarray, beats: int) -> np.ndarray:
 
 def _schedule_bits(waits: np.ndarray, beats: int) -> np.ndarray:
     """One wait per beat, repeated cyclically, as bits [beats, WAIT_BITS]."""
-    return np.resize(waits, beats)[:, np.newaxis] >> np.arange(WAIT_BITS) & 1
+    bits = np.resize(waits, beats)[:, np.newaxis] >> np.arange(WAIT_BITS) & 1
+    return bits.astype(np.uint8)
 
 
 def _predicted(model: CycleReport) -> dict[str, Any]:
@@ -233,8 +250,19 @@ def _predicted(model: CycleReport) -> dict[str, Any]:
     }
 
 
+def _expected(
+    stream: Stream, tensors: Mapping[str, np.ndarray], frames: int
+) -> tuple[np.ndarray, ...]:
+    """Beats that a stream must carry, and which of their bits count."""
+    beats = pack_bits(stream, tensors[stream.tensor][:frames])
+    return _chunks(beats, 1), _chunks(valid_bits(stream), 1)
+
+
 def _write_job(
-    job: Path, pipeline: Pipeline, planned: tuple[_Run, ...], expected: np.ndarray
+    job: Path,
+    pipeline: Pipeline,
+    planned: tuple[_Run, ...],
+    tensors: Mapping[str, np.ndarray],
 ) -> None:
     x, y = pipeline.input, pipeline.output
     feed_beats, taken_beats = chunk_beats(x.bits), chunk_beats(y.bits)
@@ -242,16 +270,19 @@ def _write_job(
     for run in planned:
         frames = len(run.images)
         n_in, n_out = frames * x.frame_beats, frames * y.frame_beats
-        np.savez(
-            job / f"{run.name}.npz",
-            feed=_chunks(pack_bits(x, run.images), feed_beats),
-            gaps=_chunks(_schedule_bits(run.gaps, n_in).astype(np.uint8), feed_beats),
-            stalls=_chunks(_schedule_bits(run.stalls, n_out).astype(np.uint8), taken_beats),
-            expected=_chunks(pack_bits(y, expected[:frames]), 1),
-            mask=_chunks(valid_bits(y), 1),
-        )
+        arrays = {
+            "feed": _chunks(pack_bits(x, run.images), feed_beats),
+            "gaps": _chunks(_schedule_bits(run.gaps, n_in), feed_beats),
+            "stalls": _chunks(_schedule_bits(run.stalls, n_out), taken_beats),
+        }
+        arrays["expected"], arrays["mask"] = _expected(y, tensors, frames)
+        for fifo in pipeline.fifos if run.watch else ():
+            pair = _expected(fifo.stream, tensors, frames)
+            arrays[f"expected {fifo.name}"], arrays[f"mask {fifo.name}"] = pair
+        np.savez(job / f"{run.name}.npz", **arrays)  # type: ignore[arg-type]
         runs[run.name] = {
             "frames": frames,
+            "watch": run.watch,
             "abort_cycles": run.abort_cycles,
             "limit": run.model.total_cycles * 11 // 10 + 1000,
             "predicted": _predicted(run.model),
@@ -278,6 +309,28 @@ def _keep_waves(folder: Path, simulator: str, work: Path, job: Path) -> Path | N
     kept = folder / f"waves{found.suffix}"
     found.replace(kept)
     return kept
+
+
+@contextmanager
+def _frames_shown(job: Path, task: Task) -> Iterator[None]:
+    """Advance ``task`` by the frames that the running simulation has finished."""
+    over = threading.Event()
+
+    def watch() -> None:
+        shown = 0
+        while not over.wait(0.3):
+            file = job / "frames"
+            finished = file.stat().st_size if file.is_file() else 0
+            task.advance(finished - shown)
+            shown = finished
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _judge(
@@ -307,7 +360,7 @@ def _judge(
             trace = job / f"{run.name}.trace.json"
             if trace.is_file():
                 beats = json.loads(trace.read_text())
-                found += explain_output(run.name, pipeline, expected, beats, measured["output"])
+                found += explain_output(run.name, pipeline, expected, beats, measured)
             found += explain_cycles(run.name, pipeline, _predicted(run.model), measured)
             if outcome[run.name] is not None and not found:
                 found.append(Failure(run.name, "run", f"{run.name}: {outcome[run.name]}"))
