@@ -1,7 +1,9 @@
-"""Golden model: the exported integers evaluated with PyTorch ops, apart from the NumPy reference.
+"""Golden model: an integer network evaluated with PyTorch, apart from the NumPy reference.
 
-Sums run in float64, which is exact here: the verifier bounds every accumulator to 32 bits, far
-below the 53 bits of a double's significand, so every partial sum is an integer that it holds.
+Sums are taken in float64. Every tensor has at most 32 bits and so has the sum of the absolute
+terms of any output at most 33, far below the 53 bits up to which float64 adds integers exactly in
+any order. Convolutions are unfolded into matrix products, since a convolution library may choose
+an algorithm (Winograd, FFT) whose intermediate values are no integers.
 """
 
 from __future__ import annotations
@@ -9,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hwsim.errors import NetworkError
 from hwsim.network import (
@@ -32,115 +34,123 @@ from hwsim.network import (
 
 
 class GoldenNetwork(nn.Module):
-    """Evaluates ``network`` on any device; constants are buffers and move with the module."""
+    """Evaluates ``network`` on the device that the module is moved to.
 
-    def __init__(self, network: Network) -> None:
+    The arrays of the ops are int64 buffers named ``<op>__<field>``; a multiplexer convolution
+    holds its kernels unpacked to [outputs, inputs, kh, kw].
+    """
+
+    def __init__(self, network: Network):
         super().__init__()
         self.network = network
-        for op in network.ops:
-            for key, value in _constants(op).items():
-                self.register_buffer(f"{op.name}__{key}", value)
+        for op in network:
+            for key in op.arrays:
+                self.register_buffer(f"{op.name}__{key}", torch.tensor(getattr(op, key)))
+            if isinstance(op, MuxConv2d):
+                self.register_buffer(f"{op.name}__kernels", _unpack(op))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Output [images, channels, height, width] (int64) of integer images ``x``."""
+        """Output int64 [images, ...] for integer images [images, channels, height, width].
+
+        Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
+        """
         return self.tensors(x)[self.network.output]
 
+    @torch.no_grad()
     def tensors(self, x: Tensor) -> dict[str, Tensor]:
-        """Every tensor by name, int64 [images, channels, height, width], the input included.
+        """Every tensor by name, int64 [images, channels, height, width], the input included."""
+        values = {INPUT: self._checked(x)}
+        for op in self.network:
+            values[op.name] = _MEANING[type(op)](self, op, *(values[name] for name in op.inputs))
+        return values
 
-        Raises NetworkError when ``x`` has another shape, is not of integers or leaves the
-        input's range.
-        """
+    def _checked(self, x: Tensor) -> Tensor:
         t = self.network.input
         if x.dtype.is_floating_point or x.dtype.is_complex or x.dtype == torch.bool:
             raise NetworkError(f"input must hold integers, not {x.dtype}")
-        if x.dim() != 4 or tuple(x.shape[1:]) != t.shape:
+        if x.ndim != 4 or tuple(x.shape[1:]) != t.shape:
             raise NetworkError(
                 f"input must be [images, {', '.join(map(str, t.shape))}], not {list(x.shape)}"
             )
-        if x.numel() and (int(x.min()) < t.lo or int(x.max()) > t.hi):
-            raise NetworkError(f"input values must be {t.lo}..{t.hi}")
-        values = {INPUT: x.to(torch.int64)}
-        for op in self.network.ops:
-            constants = {key: self.get_buffer(f"{op.name}__{key}") for key in _KEYS[type(op)]}
-            arguments = (values[name] for name in op.inputs)
-            values[op.name] = _MEANING[type(op)](op, *arguments, **constants)
-        return values
+        x = x.long()
+        if x.numel() and not (t.lo <= int(x.min()) and int(x.max()) <= t.hi):
+            raise NetworkError(
+                f"input values must be {t.lo}..{t.hi}, not {int(x.min())}..{int(x.max())}"
+            )
+        return x
 
+    def _array(self, op: Op, key: str) -> Tensor:
+        return self.get_buffer(f"{op.name}__{key}")
 
-def _constants(op: Op) -> dict[str, Tensor]:
-    if isinstance(op, MuxConv2d):
-        taps = op.kernel[0] * op.kernel[1]
-        place = F.one_hot(torch.tensor(op.tap), taps).double()
-        dense = place * torch.tensor(op.weight).double().unsqueeze(-1)
-        return {"weight": dense.reshape(*op.weight.shape, *op.kernel)}
-    if isinstance(op, (Conv2d, Linear)):
-        return {"weight": torch.tensor(op.weight).double()}
-    if isinstance(op, Requantize):
-        return {
-            key: torch.tensor(getattr(op, key)).reshape(1, -1, 1, 1)
-            for key in ("multiplier", "bias")
-        }
-    return {}
+    # -- the ops ------------------------------------------------------------------------------
 
+    def _mux(self, op: MuxConv2d, x: Tensor) -> Tensor:
+        return _convolve(x, self._array(op, "kernels"), op.stride, op.pad, 1)
 
-def _mux(op: MuxConv2d, x: Tensor, weight: Tensor) -> Tensor:
-    return F.conv2d(x.double(), weight, stride=op.stride, padding=op.pad).round().long()
+    def _conv(self, op: Conv2d, x: Tensor) -> Tensor:
+        return _convolve(x, self._array(op, "weight"), op.stride, op.pad, op.groups)
 
+    def _linear(self, op: Linear, x: Tensor) -> Tensor:
+        y = functional.linear(x[:, :, 0, 0].double(), self._array(op, "weight").double())
+        return y.long()[:, :, None, None]
 
-def _conv(op: Conv2d, x: Tensor, weight: Tensor) -> Tensor:
-    y = F.conv2d(x.double(), weight, stride=op.stride, padding=op.pad, groups=op.groups)
-    return y.round().long()
+    def _add(self, op: Add, a: Tensor, b: Tensor) -> Tensor:
+        return a + b
 
+    def _max_pool(self, op: MaxPool2d, x: Tensor) -> Tensor:
+        return functional.max_pool2d(x.double(), op.kernel, op.stride).long()
 
-def _linear(op: Linear, x: Tensor, weight: Tensor) -> Tensor:
-    return F.linear(x.flatten(1).double(), weight).round().long()[..., None, None]
+    def _avg_pool(self, op: AvgPool2d, x: Tensor) -> Tensor:
+        return functional.avg_pool2d(x.double(), op.kernel, op.stride, divisor_override=1).long()
 
+    def _global_max(self, op: GlobalMaxPool, x: Tensor) -> Tensor:
+        return x.amax(dim=(2, 3), keepdim=True)
 
-def _average(op: AvgPool2d, x: Tensor) -> Tensor:
-    return F.avg_pool2d(x.double(), op.kernel, op.stride, divisor_override=1).round().long()
+    def _global_avg(self, op: GlobalAvgPool, x: Tensor) -> Tensor:
+        return x.sum(dim=(2, 3), keepdim=True)
 
+    def _flatten(self, op: Flatten, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :, None, None]
 
-def _largest(op: MaxPool2d, x: Tensor) -> Tensor:
-    return F.max_pool2d(x.double(), op.kernel, op.stride).long()
+    def _argmax(self, op: ArgMax, x: Tensor) -> Tensor:
+        return x.argmax(dim=1, keepdim=True)
 
+    def _requantize(self, op: Requantize, x: Tensor) -> Tensor:
+        multiplier = self._array(op, "multiplier")[:, None, None]
+        bias = self._array(op, "bias")[:, None, None]
+        return ((x * multiplier + bias) >> op.shift).clamp(op.lo, op.hi)
 
-def _argmax(op: ArgMax, x: Tensor) -> Tensor:
-    # torch does not say which of equal values it returns; the first one has the smallest index.
-    indices = torch.arange(x.shape[1], device=x.device).reshape(1, -1, 1, 1)
-    is_best = x == x.amax(dim=1, keepdim=True)
-    return torch.where(is_best, indices, x.shape[1]).amin(dim=1, keepdim=True)
-
-
-def _requantize(op: Requantize, x: Tensor, multiplier: Tensor, bias: Tensor) -> Tensor:
-    total = x * multiplier + bias
-    return torch.bitwise_right_shift(total, op.shift).clamp(op.lo, op.hi)
-
-
-_KEYS: dict[type[Op], tuple[str, ...]] = {
-    MuxConv2d: ("weight",),
-    Conv2d: ("weight",),
-    Linear: ("weight",),
-    Requantize: ("multiplier", "bias"),
-    Add: (),
-    MaxPool2d: (),
-    AvgPool2d: (),
-    GlobalMaxPool: (),
-    GlobalAvgPool: (),
-    Flatten: (),
-    ArgMax: (),
-}
 
 _MEANING: dict[type[Op], Callable[..., Tensor]] = {
-    MuxConv2d: _mux,
-    Conv2d: _conv,
-    Linear: _linear,
-    Requantize: _requantize,
-    Add: lambda op, a, b: a + b,
-    MaxPool2d: _largest,
-    AvgPool2d: _average,
-    GlobalMaxPool: lambda op, x: x.amax(dim=(2, 3), keepdim=True),
-    GlobalAvgPool: lambda op, x: x.sum(dim=(2, 3), keepdim=True),
-    Flatten: lambda op, x: x.reshape(len(x), -1, 1, 1),
-    ArgMax: _argmax,
+    MuxConv2d: GoldenNetwork._mux,
+    Conv2d: GoldenNetwork._conv,
+    Linear: GoldenNetwork._linear,
+    Add: GoldenNetwork._add,
+    MaxPool2d: GoldenNetwork._max_pool,
+    AvgPool2d: GoldenNetwork._avg_pool,
+    GlobalMaxPool: GoldenNetwork._global_max,
+    GlobalAvgPool: GoldenNetwork._global_avg,
+    Flatten: GoldenNetwork._flatten,
+    ArgMax: GoldenNetwork._argmax,
+    Requantize: GoldenNetwork._requantize,
 }
+
+
+def _unpack(op: MuxConv2d) -> Tensor:
+    """Dense kernels [outputs, inputs, kh, kw] with each weight at its tap, 0 elsewhere."""
+    taps = op.kernel[0] * op.kernel[1]
+    chosen = functional.one_hot(torch.tensor(op.tap), taps)
+    return (chosen * torch.tensor(op.weight)[:, :, None]).unflatten(2, op.kernel)
+
+
+def _convolve(
+    x: Tensor, kernels: Tensor, stride: tuple[int, int], pad: tuple[int, int], groups: int
+) -> Tensor:
+    """Exact convolution of integers: [N, C, H, W] with [O, C / groups, kh, kw]."""
+    outputs, per_group, *kernel = kernels.shape
+    columns = functional.unfold(x.double(), kernel, padding=pad, stride=stride)
+    columns = columns.unflatten(1, (groups, per_group * kernel[0] * kernel[1]))
+    weight = kernels.double().reshape(groups, outputs // groups, -1)
+    sums = (weight @ columns).flatten(1, 2).long()
+    height = (x.shape[2] + 2 * pad[0] - kernel[0]) // stride[0] + 1
+    return sums.unflatten(2, (height, -1))

@@ -84,7 +84,7 @@ def signed_sum(x, first, offset, weight, start, size, step, form, scale, limits,
 
     -x = ~x + 1, so ``start[o]`` holds the number of negative terms. Parameters as weighted_sum.
     """
-    tile = numba.carray(_stack(start, _TILE), _TILE)
+    tile = numba.carray(_stack(start, _TILE), _TILE)  # type: ignore[call-arg]
     for p in range(size[1]):
         for q in range(0, size[2], PIXELS):
             base = np.uintp(p * step[0] + q * step[1])
@@ -131,7 +131,7 @@ def weighted_sum(x, first, offset, weight, start, size, step, form, scale, limit
     output column, to the next. at: of out and of other: (first element, elements per channel,
     elements per row). form, scale, limits, other: see _finish.
     """
-    tile = numba.carray(_stack(start, _TILE), _TILE)
+    tile = numba.carray(_stack(start, _TILE), _TILE)  # type: ignore[call-arg]
     for p in range(size[1]):
         for q in range(0, size[2], PIXELS):
             base = np.uintp(p * step[0] + q * step[1])
@@ -190,7 +190,7 @@ def _finish(tile, o, p, q, size, form, scale, limits, other, out, at):  # type: 
     s0, lo0, hi0 = np.int32(limits[0, 0]), np.int32(limits[0, 1]), np.int32(limits[0, 2])
     if form == NARROW:
         for b in range(count):
-            out[a + b] = max(lo0, min(hi0, _scaled(np.int32(tile[b]), m0, c0, s0)))
+            out[a + b] = max(lo0, min(hi0, _scaled(np.int32(tile[b]), m0, c0, s0)))  # type: ignore[call-arg]
         return
     m1, c1 = np.int32(scale[o, 1, 0]), np.int32(scale[o, 1, 1])
     s1, lo1, hi1 = np.int32(limits[1, 0]), np.int32(limits[1, 1]), np.int32(limits[1, 2])
@@ -198,9 +198,9 @@ def _finish(tile, o, p, q, size, form, scale, limits, other, out, at):  # type: 
     s2, lo2, hi2 = np.int32(limits[2, 0]), np.int32(limits[2, 1]), np.int32(limits[2, 2])
     z = np.uintp(at[1][0] + o * at[1][1] + p * at[1][2] + q * LANES)
     for b in range(count):
-        v = max(lo0, min(hi0, _scaled(np.int32(tile[b]), m0, c0, s0)))
-        w = max(lo1, min(hi1, _scaled(np.int32(other[z + b]), m1, c1, s1)))
-        out[a + b] = max(lo2, min(hi2, _scaled(np.int32(v + w), m2, c2, s2)))
+        v = max(lo0, min(hi0, _scaled(np.int32(tile[b]), m0, c0, s0)))  # type: ignore[call-arg]
+        w = max(lo1, min(hi1, _scaled(np.int32(other[z + b]), m1, c1, s1)))  # type: ignore[call-arg]
+        out[a + b] = max(lo2, min(hi2, _scaled(np.int32(v + w), m2, c2, s2)))  # type: ignore[call-arg]
 
 
 @njit

@@ -10,11 +10,13 @@ import numpy as np
 from hwsim.execute.kernels import LANES, PIXELS
 from hwsim.network import TensorType
 
-STORAGE = (np.int8, np.int16, np.int32, np.int64)
+Storage = type[np.signedinteger]
+
+STORAGE: tuple[Storage, ...] = (np.int8, np.int16, np.int32, np.int64)
 """Types that tensors and accumulators may have; signed only, so that kernels are few."""
 
 
-def storage_for(lo: int, hi: int) -> type[np.signedinteger]:
+def storage_for(lo: int, hi: int) -> Storage:
     """Narrowest signed NumPy type that holds ``lo..hi``."""
     for dtype in STORAGE:
         info = np.iinfo(dtype)
@@ -33,7 +35,7 @@ class Layout:
     """
 
     type: TensorType
-    dtype: type[np.signedinteger]
+    dtype: Storage
     pad: tuple[int, int] = (0, 0)
     stride: int = 1
 
