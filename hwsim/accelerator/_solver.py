@@ -32,9 +32,9 @@ from hwsim.jit import njit
     LATENCY,
     NEED_AT,
     ACCEPT_AT,
-    ACCEPT_CAP,
+    ACCEPT_MASK,
     DONE_AT,
-    DONE_CAP,
+    DONE_MASK,
     IN_0,
     IN_1,
     OUT_AT,
@@ -50,7 +50,10 @@ from hwsim.jit import njit
     W_FRAME,
     W_TIME,
     W_COUNT,
+    W_FREE,
     REL_ROW,
+    REL_P,
+    REL_BASE,
     R_FRAME,
     R_P,
     R_Q,
@@ -61,11 +64,11 @@ from hwsim.jit import njit
     BUSY,
     BLOCKED,
     STATE_COLUMNS,
-) = range(17)
+) = range(20)
 
 # Columns of the FIFO table and state.
-DEPTH, FIFO_LATENCY, RING_AT, FIFO_COLUMNS = range(4)
-PUSHED, POPPED, SEEN_PUSH, SEEN_POP, HIGH, FIFO_STATE_COLUMNS = range(6)
+DEPTH, FIFO_LATENCY, RING_AT, RING_MASK, FIFO_COLUMNS = range(5)
+PUSHED, POPPED, SEEN, HIGH, FIFO_STATE_COLUMNS = range(5)
 
 # The trace's window: its first cycle, the one after its last, cycles per bin. What a bin counts.
 FIRST, END, WIDTH = range(3)
@@ -88,33 +91,33 @@ def _mark(bins, column, begin, end, window):  # type: ignore[no-untyped-def]
 
 @njit
 def _see(fifo, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    """Merge the known writes and reads of a FIFO by date to follow its level up to ``until``."""
-    depth, at = fifos[fifo, DEPTH], fifos[fifo, RING_AT]
-    i, k = state[fifo, SEEN_PUSH], state[fifo, SEEN_POP]
-    while i < state[fifo, PUSHED] and k < state[fifo, POPPED]:
-        if push[at + i % depth] < pop[at + k % depth]:
-            if push[at + i % depth] < until:
-                state[fifo, HIGH] = max(state[fifo, HIGH], i + 1 - k)
-            i += 1
-        else:
-            k += 1
-    state[fifo, SEEN_PUSH], state[fifo, SEEN_POP] = i, k
+    """Follow the highest level of a FIFO up to cycle ``until`` over the beats that were popped.
+
+    Beat i lifts the level above ``high`` when beat i - high is still inside as it comes.
+    """
+    at, mask = fifos[fifo, RING_AT], fifos[fifo, RING_MASK]
+    high = state[fifo, HIGH]
+    for i in range(state[fifo, SEEN], state[fifo, POPPED]):
+        date = push[at + (i & mask)]
+        while high <= i and pop[at + ((i - high) & mask)] > date and date < until:
+            high += 1
+    state[fifo, SEEN], state[fifo, HIGH] = state[fifo, POPPED], high
 
 
 @njit
 def _push(fifo, date, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    _see(fifo, until, fifos, state, push, pop)
-    depth = fifos[fifo, DEPTH]
-    push[fifos[fifo, RING_AT] + state[fifo, PUSHED] % depth] = date
-    state[fifo, PUSHED] += 1
+    n, mask = state[fifo, PUSHED], fifos[fifo, RING_MASK]
+    if n - state[fifo, SEEN] >= mask - fifos[fifo, DEPTH]:
+        _see(fifo, until, fifos, state, push, pop)
+    push[fifos[fifo, RING_AT] + (n & mask)] = date
+    state[fifo, PUSHED] = n + 1
 
 
 @njit
-def _pop(fifo, date, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    _see(fifo, until, fifos, state, push, pop)
-    depth = fifos[fifo, DEPTH]
-    pop[fifos[fifo, RING_AT] + state[fifo, POPPED] % depth] = date
-    state[fifo, POPPED] += 1
+def _pop(fifo, date, fifos, state, pop):  # type: ignore[no-untyped-def]
+    n = state[fifo, POPPED]
+    pop[fifos[fifo, RING_AT] + (n & fifos[fifo, RING_MASK])] = date
+    state[fifo, POPPED] = n + 1
 
 
 @njit
@@ -123,7 +126,7 @@ def _head(fifo, fifos, state, push):  # type: ignore[no-untyped-def]
     k = state[fifo, POPPED]
     if k >= state[fifo, PUSHED]:
         return UNKNOWN
-    at = fifos[fifo, RING_AT] + k % fifos[fifo, DEPTH]
+    at = fifos[fifo, RING_AT] + (k & fifos[fifo, RING_MASK])
     return push[at] + fifos[fifo, FIFO_LATENCY]
 
 
@@ -135,45 +138,38 @@ def _room(fifo, fifos, state, pop):  # type: ignore[no-untyped-def]
         return 0
     if k >= state[fifo, POPPED]:
         return UNKNOWN
-    return pop[fifos[fifo, RING_AT] + k % fifos[fifo, DEPTH]] + 1
-
-
-@njit
-def _first_row(s, p):  # type: ignore[no-untyped-def]
-    return max(0, s[STRIDE_Y] * p - s[PAD_Y])
-
-
-@njit
-def _base(s, row):  # type: ignore[no-untyped-def]
-    """First input row, counted over all frames, that output row ``row`` (ditto) needs."""
-    return row // s[OUT_ROWS] * s[ROWS] + _first_row(s, row % s[OUT_ROWS])
+    return pop[fifos[fifo, RING_AT] + (k & fifos[fifo, RING_MASK])] + 1
 
 
 @njit
 def _release(s, st, done):  # type: ignore[no-untyped-def]
-    """Cycle from which the ring has room for the writer's next beat; UNKNOWN when still open."""
-    row = st[W_FRAME] * s[ROWS] + st[W_ROW]
-    old = row - s[SLOTS]
+    """Cycle from which the ring has room for the writer's pixel; UNKNOWN when still open."""
+    old = st[W_FRAME] * s[ROWS] + st[W_ROW] - s[SLOTS]
     if old < 0:
         return 0
-    while _base(s, st[REL_ROW]) <= old:
+    # REL_ROW, counted over all frames, is the first output row that leaves the old row behind.
+    while st[REL_BASE] <= old:
         st[REL_ROW] += 1
-    # In the output row before REL_ROW the old row is used for the last time; there it becomes
-    # free column by column.
+        st[REL_P] += 1
+        if st[REL_P] == s[OUT_ROWS]:
+            st[REL_P] = 0
+        frame = st[REL_ROW] // s[OUT_ROWS]
+        first = max(0, s[STRIDE_Y] * st[REL_P] - s[PAD_Y])
+        st[REL_BASE] = frame * s[ROWS] + first
+    # In the output row before, the old row becomes free column by column.
     out_row = st[REL_ROW] - 1
-    q = s[OUT_COLS]
-    first = (st[W_COL] + s[PAD_X]) // s[STRIDE_X] + 1
-    if first < q:
-        q = first
-    pixel = out_row * s[OUT_COLS] + q - 1
+    first = st[W_COL] + s[PAD_X] + 1
+    if s[STRIDE_X] > 1:
+        first = (first - 1) // s[STRIDE_X] + 1
+    pixel = out_row * s[OUT_COLS] + min(first, s[OUT_COLS]) - 1
     finished = (st[R_FRAME] * s[OUT_ROWS] + st[R_P]) * s[OUT_COLS] + st[R_Q]
     if pixel >= finished:
         return UNKNOWN
-    return done[s[DONE_AT] + pixel % s[DONE_CAP]] + 1
+    return done[s[DONE_AT] + (pixel & s[DONE_MASK])] + 1
 
 
 @njit
-def _write(s, st, frames, until, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
+def _write(s, st, frames, fifos, fs, push, pop, accepts, done):  # type: ignore[no-untyped-def]
     """Let a windowed stage accept every beat whose date is known; True when one was."""
     moved = False
     fifo = s[IN_0]
@@ -181,18 +177,21 @@ def _write(s, st, frames, until, fifos, fs, push, pop, accepts, done):  # type: 
         offered = _head(fifo, fifos, fs, push)
         if offered == UNKNOWN:
             break
-        free = _release(s, st, done)
-        if free == UNKNOWN:
-            break
-        date = max(st[W_TIME] + 1, offered, free)
+        if st[W_FREE] == UNKNOWN:
+            # All beats of a pixel wait for the same.
+            st[W_FREE] = _release(s, st, done)
+            if st[W_FREE] == UNKNOWN:
+                break
+        date = max(st[W_TIME] + 1, offered, st[W_FREE])
         st[W_TIME] = date
-        _pop(fifo, date, until, fifos, fs, push, pop)
-        accepts[s[ACCEPT_AT] + st[W_COUNT] % s[ACCEPT_CAP]] = date
+        _pop(fifo, date, fifos, fs, pop)
+        accepts[s[ACCEPT_AT] + (st[W_COUNT] & s[ACCEPT_MASK])] = date
         st[W_COUNT] += 1
         moved = True
         st[W_BEAT] += 1
         if st[W_BEAT] == s[BEATS]:
             st[W_BEAT] = 0
+            st[W_FREE] = UNKNOWN
             st[W_COL] += 1
             if st[W_COL] == s[COLS]:
                 st[W_COL] = 0
@@ -237,7 +236,7 @@ def _read(  # type: ignore[no-untyped-def]
                     need = (row * s[COLS] + x) * s[BEATS] + needs[s[NEED_AT] + n]
                     if need >= st[W_COUNT]:
                         break
-                    ready = max(ready, accepts[s[ACCEPT_AT] + need % s[ACCEPT_CAP]] + 1)
+                    ready = max(ready, accepts[s[ACCEPT_AT] + (need & s[ACCEPT_MASK])] + 1)
             else:
                 offered = _head(s[IN_0], fifos, fs, push)
                 if offered == UNKNOWN:
@@ -268,9 +267,9 @@ def _read(  # type: ignore[no-untyped-def]
         st[R_TIME] = start
         moved = True
         if not windowed:
-            _pop(s[IN_0], start, until, fifos, fs, push, pop)
+            _pop(s[IN_0], start, fifos, fs, pop)
             if s[IN_1] >= 0:
-                _pop(s[IN_1], start, until, fifos, fs, push, pop)
+                _pop(s[IN_1], start, fifos, fs, pop)
         st[R_N] += 1
         if not last_step:
             continue
@@ -281,7 +280,7 @@ def _read(  # type: ignore[no-untyped-def]
         st[R_G] = 0
         if windowed:
             pixel = (st[R_FRAME] * s[OUT_ROWS] + st[R_P]) * s[OUT_COLS] + st[R_Q]
-            done[s[DONE_AT] + pixel % s[DONE_CAP]] = start
+            done[s[DONE_AT] + (pixel & s[DONE_MASK])] = start
         st[R_Q] += 1
         if st[R_Q] == s[OUT_COLS]:
             st[R_Q] = 0
@@ -328,6 +327,7 @@ def solve(  # type: ignore[no-untyped-def]
     state = np.zeros((len(stages), STATE_COLUMNS), np.int64)
     for i in range(len(stages)):
         state[i, W_TIME] = -1
+        state[i, W_FREE] = UNKNOWN
         state[i, R_TIME] = -1
         state[i, R_READY] = UNKNOWN
     fs = np.zeros((len(fifos), FIFO_STATE_COLUMNS), np.int64)
@@ -353,7 +353,7 @@ def solve(  # type: ignore[no-untyped-def]
             while going:
                 going = False
                 if s[SLOTS] > 0:
-                    going = _write(s, st, frames, until, fifos, fs, push, pop, accepts, done)
+                    going = _write(s, st, frames, fifos, fs, push, pop, accepts, done)
                 if _read(
                     s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window,
                     trace[i],
@@ -367,7 +367,7 @@ def solve(  # type: ignore[no-untyped-def]
             if head == UNKNOWN:
                 break
             last_out = max(head, last_out + 1 + stalls[popped % len(stalls)])
-            _pop(sink, last_out, until, fifos, fs, push, pop)
+            _pop(sink, last_out, fifos, fs, pop)
             if popped % out_beats == 0:
                 dates[popped // out_beats, 2] = last_out
             dates[popped // out_beats, 3] = last_out

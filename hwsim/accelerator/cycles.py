@@ -12,6 +12,9 @@ from hwsim.accelerator.pipeline import SINK, SOURCE, Pipeline
 from hwsim.errors import HwsimError
 
 FOREVER = 1 << 62
+SPARE_DATES = 256
+"""Dates of writes and reads kept beyond what a FIFO's depth asks for; its level is followed once
+so many beats have passed."""
 
 
 class DeadlockError(HwsimError):
@@ -87,6 +90,11 @@ def _cyclic(values: Sequence[int] | np.ndarray | None) -> np.ndarray:
     return array
 
 
+def _ring(entries: int) -> int:
+    """The power of two that holds ``entries``, so that positions wrap by masking."""
+    return 1 << (entries - 1).bit_length()
+
+
 def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
     """Stage table, output lists, need lists, FIFO table and sizes of the date rings."""
     index = {fifo.name: i for i, fifo in enumerate(pipeline.fifos)}
@@ -102,8 +110,8 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
         # the ring and the rows that one output row frees.
         advance = max(t.row_advance(p) for p in range(t.out_rows))
         ahead = t.row_slots + advance + t.kernel[0] + 1
-        accept_cap = ahead * t.cols * t.beats if t.row_slots else 0
-        done_cap = (-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols if t.row_slots else 0
+        accept_cap = _ring(ahead * t.cols * t.beats) if t.row_slots else 1
+        done_cap = _ring((-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols) if t.row_slots else 1
         row[:] = (
             t.rows,
             t.cols,
@@ -121,9 +129,9 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
             t.latency,
             len(needs),
             accept_size,
-            accept_cap,
+            accept_cap - 1,
             done_size,
-            done_cap,
+            done_cap - 1,
             inputs[0],
             inputs[1] if len(inputs) > 1 else -1,
             len(outs),
@@ -136,9 +144,10 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
     fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
     at = 0
     for i, fifo in enumerate(pipeline.fifos):
-        fifos[i] = fifo.depth, fifo.latency, at
-        at += fifo.depth
-    sizes = np.array([at, accept_size + 1, done_size + 1], np.int64)
+        size = _ring(2 * fifo.depth + SPARE_DATES)
+        fifos[i] = fifo.depth, fifo.latency, at, size - 1
+        at += size
+    sizes = np.array([at, accept_size, done_size], np.int64)
     return stages, np.array(outs, np.int64), np.array(needs, np.int64), fifos, sizes
 
 
