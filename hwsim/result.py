@@ -14,6 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hwsim.errors import StorageError
 
 
+Share = float
+"""A fraction, 0..1."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -27,12 +31,12 @@ class Accuracy(_Section):
     agreement: share of test images on which quantized and integer give the same answer.
     """
 
-    float: float | None
-    quantized: float
-    integer: float
-    golden: float
-    rtl: float | None = None
-    agreement: float
+    float: Share | None
+    quantized: Share
+    integer: Share
+    golden: Share
+    rtl: Share | None = None
+    agreement: Share
     test_images: int
 
 

@@ -58,6 +58,7 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
     import numpy as np
 
     from hwsim.accelerator.weights import WeightCode
+    from hwsim.network import MuxConv2d
 
     op = network[name]
     out = network.types[name]
@@ -66,7 +67,7 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
     code_bits = 0
     if alphabet is not None:
         code_bits = WeightCode.choose(alphabet, weight).bits
-        if op.kind == "MuxConv2d":
+        if isinstance(op, MuxConv2d):
             code_bits += (op.kernel[0] * op.kernel[1] - 1).bit_length()
     return {
         "name": op.name,

@@ -83,6 +83,7 @@ def _build(node: yaml.Node, key: Key, lines: dict[Key, int], file: Path | str) -
         for index, item in enumerate(node.value):
             lines[(*key, index)] = item.start_mark.line + 1
         return [_build(item, (*key, n), lines, file) for n, item in enumerate(node.value)]
+    assert isinstance(node, yaml.ScalarNode)
     return _scalar(node.value) if node.style is None else node.value
 
 
