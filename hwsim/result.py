@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwsim.errors import StorageError
 
-
 Share = float
 """A fraction, 0..1."""
 
