@@ -117,8 +117,9 @@ def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> 
     The constants of the beat's channels come from a store that is read while the last register
     before the requantizer is filled. One cycle, two when there is a multiplication.
     """
-    store = requantize_store(stage)
-    op = stage.rider
+    store, op = requantize_store(stage), stage.rider
+    assert store is not None
+    assert op is not None
     if len(store.words) == 1:
         word: Value = Const(store.words[0], store.bits)
     else:

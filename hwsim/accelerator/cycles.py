@@ -180,8 +180,8 @@ def simulate(
         FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))
         for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
     ]
-    columns = [tuple(int(v) for v in column) for column in dates.T]
-    return CycleReport(frames, *columns, tuple(report), tuple(high))
+    first_in, last_in, first_out, last_out = (tuple(int(v) for v in column) for column in dates.T)
+    return CycleReport(frames, first_in, last_in, first_out, last_out, tuple(report), tuple(high))
 
 
 def run_solver(

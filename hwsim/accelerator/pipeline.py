@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
 from hwsim.accelerator.timing import WINDOW_READ, Timing, fifo_latency, ring_rows, tree_registers
@@ -345,7 +346,7 @@ def _timing(
 ) -> Timing:
     rows, cols, beats = x.type.height, x.type.width, x.beats
     tail = requantize_latency(requantize)
-    each = {"steps": beats, "need": tuple(range(beats))}
+    each: dict[str, Any] = {"steps": beats, "need": tuple(range(beats))}
     if kind == "requantize":
         assert isinstance(op, Requantize)
         # One cycle fetches the channel's constants, which riders find fetched already.
