@@ -26,3 +26,11 @@ def _seeds() -> None:
     """Start every test from the same state of the global generators."""
     random.seed(0)
     np.random.seed(0)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give ``Conformance.test_op`` every case of every op, in every class derived from it."""
+    import conformance
+
+    if metafunc.cls is not None and issubclass(metafunc.cls, conformance.Conformance):
+        metafunc.parametrize("network", conformance.pytest_cases())
