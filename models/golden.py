@@ -147,7 +147,8 @@ def _convolve(
     x: Tensor, kernels: Tensor, stride: tuple[int, int], pad: tuple[int, int], groups: int
 ) -> Tensor:
     """Exact convolution of integers: [N, C, H, W] with [O, C / groups, kh, kw]."""
-    outputs, per_group, *kernel = kernels.shape
+    outputs, per_group, *_ = kernels.shape
+    kernel = kernels.shape[2], kernels.shape[3]
     columns = functional.unfold(x.double(), kernel, padding=pad, stride=stride)
     columns = columns.unflatten(1, (groups, per_group * kernel[0] * kernel[1]))
     weight = kernels.double().reshape(groups, outputs // groups, -1)
