@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.accelerator import estimate_energy, memory_list, simulate
+from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import load_config
@@ -21,7 +22,7 @@ from hwsim.models.export import export_network, network_input
 from hwsim.models.train import train
 from hwsim.run.mapping import map_network
 
-CLOCK_MHZ = 100.0
+ACCELERATOR = AcceleratorConfig(frame_interval_cycles=4096)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -44,10 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
             fit = train(data, model, training, seed=base.seed, folder=Path(folder))
         network = export_network(fit.network.model.eval(), alphabet)
         accuracy = np.mean(Executor(network).run(x).ravel() == data.test_y)
-        pipeline = map_network(network, base.accelerator)
+        pipeline = map_network(network, ACCELERATOR)
         interval = simulate(pipeline, frames=4).frame_interval_cycles
         bits = sum(m.size_bits for m in memory_list(pipeline) if m.role == "weight")
-        energy = estimate_energy(pipeline, table, interval, CLOCK_MHZ).total_pj
+        energy = estimate_energy(pipeline, table, interval, ACCELERATOR.clock_mhz).total_pj
         print(f"{alphabet:<9}{100 * accuracy:>8.2f} %{bits:>14,}{energy / 1e3:>13,.1f}")
 
 
