@@ -193,7 +193,7 @@ class _Builder:
         network = self.network
         lanes = self._input_lanes()
         self.streams[INPUT] = (SOURCE, Stream(INPUT, network.input, lanes))
-        if len(network.consumers(INPUT)) > 1:
+        if self._reads(INPUT) > 1 or all(isinstance(op, Flatten) for op in network.ops):
             self._fork_input()
         fused: set[str] = set()
         for op in network.ops:
@@ -220,8 +220,15 @@ class _Builder:
             readers = self.network.consumers(readers[0].name)
         return self.folding.get(readers[0].name, Fold()).simd if readers else 1
 
+    def _reads(self, tensor: str) -> int:
+        """Links that ``tensor`` needs, seen through Flatten."""
+        reads = int(tensor == self.network.output)
+        for op in self.network.consumers(tensor):
+            reads += self._reads(op.name) if isinstance(op, Flatten) else op.inputs.count(tensor)
+        return reads
+
     def _fork_input(self) -> None:
-        """The input leaves through one FIFO; a pass stage forks it when several ops read it."""
+        """The input enters one FIFO only: behind it, a stage hands it to all who read it."""
         _, stream = self.streams[INPUT]
         timing = Timing(
             stream.type.height,
