@@ -349,19 +349,13 @@ def solve(  # type: ignore[no-untyped-def]
             moved = True
         for i in range(len(stages)):
             s, st = stages[i], state[i]
-            going = True
-            while going:
-                going = False
-                if s[SLOTS] > 0:
-                    going = _write(s, st, frames, fifos, fs, push, pop, accepts, done)
-                if _read(
-                    s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window,
-                    trace[i],
-                ):  # fmt: skip
-                    going = s[SLOTS] > 0
-                    moved = True
-                if going:
-                    moved = True
+            if s[SLOTS] > 0 and _write(s, st, frames, fifos, fs, push, pop, accepts, done):
+                moved = True
+            if _read(
+                s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window,
+                trace[i],
+            ):  # fmt: skip
+                moved = True
         while True:
             head = _head(sink, fifos, fs, push)
             if head == UNKNOWN:
