@@ -104,6 +104,11 @@ OP_RULES = [
     ),
     broken(SOURCE, lambda: mux(weight=np.ones((3, 2))), "weight must hold integers, not float64"),
     broken(
+        SOURCE,
+        lambda: mux(weight=np.full((3, 2), 1 << 63, np.uint64)),
+        "weight must fit 64 bits, signed",
+    ),
+    broken(
         TensorType(2, 4, 5, 32),
         lambda: mux(),
         "values 0..8589934590 need 33 bits; at most 32 allowed",
@@ -233,6 +238,8 @@ TYPE_RULES = [
     ((1, 1, 2.0, 4), "tensor width must be a positive integer, not 2.0"),
     ((1, 1, 1, 0), "tensor bits must be 1..32, not 0"),
     ((1, 1, 1, 33), "tensor bits must be 1..32, not 33"),
+    ((1, 1, True, 4), "tensor width must be a positive integer, not True"),
+    ((1, 1, 1, 4, 1), "tensor signed must be a truth value, not 1"),
 ]
 
 

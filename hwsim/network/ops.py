@@ -41,6 +41,8 @@ class Op:
             array = np.ascontiguousarray(np.asarray(getattr(self, key)))
             if array.size and not np.issubdtype(array.dtype, np.integer):
                 raise NetworkError(f"{key} must hold integers, not {array.dtype}", op=self.name)
+            if array.size and array.max() > np.iinfo(np.int64).max:
+                raise NetworkError(f"{key} must fit 64 bits, signed", op=self.name)
             array = array.astype(np.int64)
             array.setflags(write=False)
             object.__setattr__(self, key, array)

@@ -117,7 +117,7 @@ def load(path: Path | str) -> Network:
         raise StorageError(f"{path}: content does not match its hash; the file was edited")
     try:
         return _network(header, arrays)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StorageError(f"{path}: header is malformed ({error})") from None
     except NetworkError as error:
         raise StorageError(f"{path}: {error}") from None
@@ -126,12 +126,15 @@ def load(path: Path | str) -> Network:
 def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
     left = dict(arrays)
     ops = []
+    for key, kind in (("name", str), ("notes", dict), ("ops", list)):
+        if not isinstance(header[key], kind):
+            raise TypeError(f"{key} must be a {kind.__name__}")
     for entry in header["ops"]:
         entry = dict(entry)
-        kind = entry.pop("kind")
-        if kind not in OP_TYPES or kind.startswith("_"):
-            raise NetworkError(f"unknown kind of op '{kind}'", op=entry.get("name"))
-        op_type = OP_TYPES[kind]
+        op_kind = entry.pop("kind")
+        if op_kind not in OP_TYPES or op_kind.startswith("_"):
+            raise NetworkError(f"unknown kind of op '{op_kind}'", op=entry.get("name"))
+        op_type = OP_TYPES[op_kind]
         for key in op_type.arrays:
             entry[key] = left.pop(f"{entry['name']}.{key}")
         if "alphabet" in entry:

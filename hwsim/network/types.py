@@ -43,10 +43,12 @@ class TensorType:
     def __post_init__(self) -> None:
         for key in ("channels", "height", "width"):
             value = getattr(self, key)
-            if not isinstance(value, int) or value < 1:
+            if type(value) is not int or value < 1:
                 raise NetworkError(f"tensor {key} must be a positive integer, not {value!r}")
-        if not isinstance(self.bits, int) or not 1 <= self.bits <= MAX_BITS:
+        if type(self.bits) is not int or not 1 <= self.bits <= MAX_BITS:
             raise NetworkError(f"tensor bits must be 1..{MAX_BITS}, not {self.bits!r}")
+        if type(self.signed) is not bool:
+            raise NetworkError(f"tensor signed must be a truth value, not {self.signed!r}")
 
     @property
     def shape(self) -> tuple[int, int, int]:

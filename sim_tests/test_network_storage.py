@@ -1,0 +1,261 @@
+"""``.hwnet`` files: round trips, the hash, and every way in which a file can be wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load as st_load
+from safetensors.numpy import save as st_save
+from support.random_networks import Limits, random_input, random_network
+
+from hwsim.errors import HwsimError, StorageError
+from hwsim.network import (
+    INPUT,
+    Linear,
+    MuxConv2d,
+    Network,
+    TensorType,
+    evaluate,
+    load,
+    network_hash,
+    save,
+    storage,
+)
+
+FOREIGN = "is not a .hwnet file, or is truncated"
+Change = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]
+EDITED = "content does not match its hash; the file was edited"
+
+
+def small(name: str = "small", notes: dict[str, Any] | None = None) -> Network:
+    conv = MuxConv2d(
+        "conv", (INPUT,), np.array([[4, 0], [8, 2]]), np.array([[1, -1], [0, 1]]), (3, 3),
+        pad=(1, 1),
+    )  # fmt: skip
+    return Network(name, TensorType(2, 5, 4, 4), (conv,), notes or {})
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "small.hwnet"
+    save(small(), path)
+    return path
+
+
+def assert_refused(path: Path, text: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        load(path)
+    assert str(caught.value) == f"{path}: {text}"
+
+
+def rewrite(path: Path, change: Change) -> None:
+    """Change header and arrays of a file and give it a fitting hash, as a forger would."""
+    blob = path.read_bytes()
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["hwsim"])
+    arrays = st_load(blob)
+    header.pop("content_hash")
+    change(header, arrays)
+    header["content_hash"] = storage._digest(header, arrays)
+    path.write_bytes(st_save(arrays, metadata={"hwsim": json.dumps(header)}))
+
+
+# -- what works ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_round_trip(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+    network = random_network(seed, Limits(channels=8, mappable=False))
+    path = tmp_path_factory.mktemp("round") / "n.hwnet"
+    save(network, path)
+    again = load(path)
+    assert network_hash(again) == network_hash(network)
+    assert again.types == network.types
+    assert [op.attributes() for op in again] == [op.attributes() for op in network]
+    x = random_input(network, seed)
+    assert np.array_equal(evaluate(again, x)[again.output], evaluate(network, x)[network.output])
+
+
+def test_name_and_notes_travel(tmp_path: Path) -> None:
+    notes = {"seed": 3, "scales": [0.5, 1e-3], "text": "naïve"}
+    path = tmp_path / "n.hwnet"
+    save(small("my net", notes), path)
+    again = load(str(path))
+    assert again.name == "my net"
+    assert again.notes == notes
+
+
+def test_saving_twice_gives_equal_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(small(), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "n.hwnet"
+    save(small(), path)
+    before = path.read_bytes()
+
+    def fail(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save(small("other"), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# -- the hash --------------------------------------------------------------------------------------
+
+
+def test_hash_is_stable() -> None:
+    """A change of this value makes every stored network and result of users obsolete."""
+    expected = "5df66285188e53636b450809c5be0db92a968c5bc7599739b46485df98ec9240"
+    assert network_hash(small()) == expected
+
+
+def test_hash_ignores_name_and_notes() -> None:
+    assert network_hash(small("x", {"a": 1})) == network_hash(small())
+
+
+def test_hash_sees_every_number() -> None:
+    def linear(weight: Any, bits: int = 4) -> str:
+        op = Linear("y", (INPUT,), np.array(weight))
+        return network_hash(Network("n", TensorType(2, 1, 1, bits), (op,)))
+
+    hashes = {linear([[1, 2]]), linear([[2, 1]]), linear([[1, 2]], 5), linear([[1, 2], [1, 2]])}
+    assert len(hashes) == 4
+
+
+# -- what does not ---------------------------------------------------------------------------------
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "no.hwnet", "cannot be read (No such file or directory)")
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert_refused(tmp_path, "cannot be read (Is a directory)")
+
+
+def test_every_truncation(file: Path) -> None:
+    blob = file.read_bytes()
+    for length in range(len(blob)):
+        file.write_bytes(blob[:length])
+        assert_refused(file, FOREIGN)
+
+
+def test_every_flipped_bit(file: Path) -> None:
+    """One bit anywhere: refused, or (in the padding of the container) without effect."""
+    blob = file.read_bytes()
+    for position in range(len(blob)):
+        damaged = bytearray(blob)
+        damaged[position] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        with contextlib.suppress(StorageError):  # any other error fails the test
+            assert network_hash(load(file)) == network_hash(small())
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        b"",
+        b"hello",
+        b"\x7fELF" + bytes(100),
+        b"PK\x03\x04" + bytes(100),
+        b"\xff" * 64,
+        (2).to_bytes(8, "little") + b"{}",
+        (2).to_bytes(8, "little") + b"[]",
+        (1).to_bytes(8, "little") + b"7",
+        st_save({"a": np.zeros(3)}),
+        st_save({"a": np.zeros(3)}, metadata={"other": "x"}),
+        st_save({"a": np.zeros(3)}, metadata={"hwsim": "[1]"}),
+        st_save({"a": np.zeros(3)}, metadata={"hwsim": "[" * 100_000}),
+    ],
+    ids=range(12),
+)
+def test_foreign_files(tmp_path: Path, blob: bytes) -> None:
+    path = tmp_path / "n.hwnet"
+    path.write_bytes(blob)
+    assert_refused(path, FOREIGN)
+
+
+def test_edited_weight(file: Path) -> None:
+    blob = file.read_bytes()
+    file.write_bytes(blob[:-1] + bytes([blob[-1] ^ 1]))
+    assert_refused(file, EDITED)
+
+
+def test_edited_header(file: Path) -> None:
+    blob = file.read_bytes()
+    assert blob.count(b"small") == 1
+    file.write_bytes(blob.replace(b"small", b"SMALL"))
+    assert_refused(file, EDITED)
+
+
+def test_other_version(file: Path) -> None:
+    rewrite(file, lambda header, arrays: header.update(spec_version=2))
+    assert_refused(file, "spec_version must be 1, not 2")
+
+
+FORGED: list[tuple[Change, str]] = [
+    (lambda h, a: h["ops"][0].update(kind="Exec"), "op 'conv': unknown kind of op 'Exec'"),
+    (lambda h, a: h["ops"][0].update(kind="_Pool2d"), "op 'conv': unknown kind of op '_Pool2d'"),
+    (lambda h, a: h["ops"][0].update(kind=["a"]), "header is malformed"),
+    (lambda h, a: h["ops"][0].pop("kind"), "header is malformed ('kind')"),
+    (lambda h, a: h["ops"][0].pop("stride"), ""),
+    (lambda h, a: h["ops"][0].update(groups=1), "header is malformed"),
+    (lambda h, a: h["ops"][0].update(alphabet="int99"), "alphabet must be binary"),
+    (lambda h, a: h["ops"][0].update(kernel="33"), "op 'conv': kernel must be two integers"),
+    (lambda h, a: h["ops"][0].update(kernel=[3.5, 3]), "op 'conv': kernel must be two integers"),
+    (lambda h, a: h["ops"][0].update(inputs=[["input"]]), "header is malformed"),
+    (lambda h, a: h["ops"][0].update(inputs=None), "header is malformed"),
+    (lambda h, a: h["ops"][0].update(name=7), "header is malformed"),
+    (lambda h, a: h.update(ops="ab"), "header is malformed"),
+    (lambda h, a: h.update(ops=7), "header is malformed"),
+    (lambda h, a: h.update(ops=[]), "array 'conv.tap' belongs to no op"),
+    (lambda h, a: h.update(notes=[1]), "header is malformed"),
+    (lambda h, a: h.update(name=5), "header is malformed"),
+    (lambda h, a: h.pop("input"), "header is malformed ('input')"),
+    (lambda h, a: h["input"].update(bits="4"), "tensor bits must be 1..32, not '4'"),
+    (lambda h, a: h["input"].update(bits=True), "tensor bits must be 1..32, not True"),
+    (lambda h, a: h["input"].update(signed="no"), "tensor signed must be a truth value"),
+    (lambda h, a: h["input"].update(depth=1), "header is malformed"),
+    (lambda h, a: a.pop("conv.tap"), "header is malformed ('conv.tap')"),
+    (lambda h, a: a.update(extra=np.zeros(2, np.int8)), "array 'extra' belongs to no op"),
+    (
+        lambda h, a: a.update({"conv.tap": np.full((2, 2), 9, np.int8)}),
+        "op 'conv': tap must be 0..8, not 9..9",
+    ),
+    (
+        lambda h, a: a.update({"conv.weight": np.ones((2, 2), np.float32)}),
+        "op 'conv': weight must hold integers, not float32",
+    ),
+    (
+        lambda h, a: a.update({"conv.weight": np.full((2, 2), 2**64 - 1, np.uint64)}),
+        "op 'conv': weight must fit 64 bits, signed",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), FORGED, ids=range(len(FORGED)))
+def test_forged_files(file: Path, change: Change, text: str) -> None:
+    """A file with a right hash and wrong content: a one-line error of ours, never another one."""
+    rewrite(file, change)
+    if not text:  # what is left out has a default
+        assert load(file).name == "small"
+        return
+    with pytest.raises(HwsimError) as caught:
+        load(file)
+    assert str(caught.value).startswith(f"{file}: {text}")
+    assert "\n" not in str(caught.value)
