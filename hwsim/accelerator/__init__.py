@@ -7,6 +7,7 @@ from hwsim.accelerator.cycles import (
     StageCycles,
     simulate,
 )
+from hwsim.accelerator.depths import smallest_depths
 from hwsim.accelerator.energy import EnergyPart, EnergyReport, Prices, estimate_energy
 from hwsim.accelerator.folding import Fold, is_depthwise, is_mac
 from hwsim.accelerator.memories import MemoryInfo, memory_list
@@ -53,4 +54,5 @@ __all__ = [
     "simulate",
     "steady_timeline",
     "timeline",
+    "smallest_depths",
 ]

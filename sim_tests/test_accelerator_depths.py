@@ -1,0 +1,93 @@
+"""Smallest FIFO depths: full throughput, no deadlock, and none of them larger than necessary."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.amaranth_run import random_folding
+from support.random_networks import Limits, random_network
+from support.tick_model import play
+
+from hwsim.accelerator import (
+    DeadlockError,
+    Pipeline,
+    build_pipeline,
+    simulate,
+    smallest_depths,
+)
+from hwsim.errors import MappingError
+
+SEEDS = st.integers(0, 2**32 - 1)
+FRAMES = 24
+
+
+def random_pipeline(seed: int) -> Pipeline:
+    rng = np.random.default_rng(seed)
+    network = random_network(rng, Limits(channels=6, size=7, blocks=4))
+    return build_pipeline(network, random_folding(network, rng))
+
+
+def slowest(pipeline: Pipeline) -> float:
+    """Mean cycles between the frames of the second half of a run; infinite after a deadlock."""
+    try:
+        last = simulate(pipeline, FRAMES).frame_last_output
+    except DeadlockError:
+        return float("inf")
+    return (last[-1] - last[FRAMES // 2]) / (FRAMES - 1 - FRAMES // 2)
+
+
+def ample(pipeline: Pipeline) -> Pipeline:
+    return pipeline.with_depths({f.name: 3 * f.stream.frame_beats + 64 for f in pipeline.fifos})
+
+
+@settings(max_examples=60)
+@given(SEEDS)
+def test_depths_keep_the_interval_and_none_can_shrink(seed: int) -> None:
+    pipeline = random_pipeline(seed)
+    depths = smallest_depths(pipeline)
+    assert set(depths) == {fifo.name for fifo in pipeline.fifos}
+    interval = slowest(ample(pipeline))
+    tight = pipeline.with_depths(depths)
+    assert slowest(tight) == interval
+    for name, depth in depths.items():
+        if depth > 1:
+            assert slowest(tight.with_depths({name: depth - 1})) > interval, name
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_tick_simulator_agrees(seed: int) -> None:
+    pipeline = random_pipeline(seed)
+    depths = smallest_depths(pipeline)
+    last, wide = (
+        report.frame_last_output
+        for report in (play(pipeline.with_depths(depths), 6), play(ample(pipeline), 6))
+        if report is not None
+    )
+    assert last[-1] - last[-2] == wide[-1] - wide[-2]
+
+
+def test_the_same_search_gives_the_same_depths_whatever_the_depths_were() -> None:
+    pipeline = random_pipeline(5)
+    other = pipeline.with_depths({fifo.name: 3 for fifo in pipeline.fifos})
+    assert smallest_depths(pipeline) == smallest_depths(pipeline) == smallest_depths(other)
+
+
+def test_a_slower_interval_needs_no_more_cells() -> None:
+    pipeline = random_pipeline(11)
+    interval = int(slowest(ample(pipeline)))
+
+    def cells(depths: dict[str, int]) -> int:
+        return sum(depths[f.name] * f.stream.bits for f in pipeline.fifos)
+
+    relaxed = smallest_depths(pipeline, 3 * interval)
+    assert cells(relaxed) <= cells(smallest_depths(pipeline))
+    assert slowest(pipeline.with_depths(relaxed)) <= 3 * interval
+
+
+def test_an_interval_that_cannot_be_met_is_an_error() -> None:
+    pipeline = random_pipeline(3)
+    interval = int(slowest(ample(pipeline)))
+    with pytest.raises(MappingError, match=f"this folding needs {interval}"):
+        smallest_depths(pipeline, interval - 1)
