@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     network = load(options.network)
     table = load_config("cmos_45nm", EnergyTable, "energy")
-    print("interval   frames/s   latency   multipliers   memory bits   nJ a frame")
+    print("interval   frames/s   latency   lanes (pe x simd)   memory bits   nJ a frame")
     for target in options.intervals:
         pipeline = map_network(network, AcceleratorConfig(frame_interval_cycles=target))
         cycles = simulate(pipeline, frames=4)
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
         energy = estimate_energy(pipeline, table, interval, options.clock_mhz)
         print(
             f"{interval:>8,}{options.clock_mhz * 1e6 / interval:>11,.0f}"
-            f"{cycles.frame_latency_cycles:>10,}{lanes:>14,}{bits:>14,}"
+            f"{cycles.frame_latency_cycles:>10,}{lanes:>20,}{bits:>14,}"
             f"{energy.total_pj / 1e3:>13,.1f}"
         )
 
