@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.random_networks import random_network
 
+from hwsim.accelerator import simulate
 from hwsim.config.accelerator import AcceleratorConfig, FoldingConfig
 from hwsim.errors import MappingError
 from hwsim.network import (
@@ -87,8 +88,8 @@ def test_random_networks_reach_one_pixel_per_cycle(seed: int) -> None:
     """With all lanes every stage takes as many cycles as its larger map has pixels."""
     net = random_network(np.random.default_rng(seed))
     target = max(t.height * t.width for t in net.types.values())
-    pipeline = map_network(net, AcceleratorConfig(frame_interval_cycles=target))
-    assert pipeline.ideal_interval == target
+    config = AcceleratorConfig(frame_interval_cycles=target, fifo_depth=64)
+    assert map_network(net, config).ideal_interval == target
 
 
 def test_given_folding_is_taken_as_it_is() -> None:
@@ -108,6 +109,15 @@ def test_depths() -> None:
     depths = {fifo.name: fifo.depth for fifo in pipeline.fifos}
     assert depths.pop(name) == 9
     assert set(depths.values()) == {3}
+
+
+def test_automatic_depths_cost_no_throughput() -> None:
+    config = AcceleratorConfig(frame_interval_cycles=100)
+    pipeline = map_network(network(), config)
+    assert simulate(pipeline, 8).frame_interval_cycles == pipeline.ideal_interval
+    given = map_network(network(), config.model_copy(update={"fifo_depth": 64}))
+    depths = [sum(fifo.depth for fifo in p.fifos) for p in (pipeline, given)]
+    assert depths[0] < depths[1]
 
 
 def test_mapping_survives_storage() -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from hwsim.accelerator import DEFAULT_DEPTH, Fold, Pipeline, build_pipeline, is_depthwise, is_mac
+from hwsim.accelerator import (
+    DEFAULT_DEPTH,
+    Fold,
+    Pipeline,
+    build_pipeline,
+    is_depthwise,
+    is_mac,
+)
+from hwsim.accelerator.depths import smallest_depths
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.errors import MappingError
 from hwsim.network import Flatten, Linear, Network, Op
@@ -15,7 +23,7 @@ def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
     """Pipeline of ``network`` as ``config`` asks; raises MappingError when it cannot be had."""
     folding = choose_folding(network, config)
     depth = DEFAULT_DEPTH if config.fifo_depth == "auto" else config.fifo_depth
-    pipeline = build_pipeline(network, folding, depth).with_depths(config.fifo_depths)
+    pipeline = build_pipeline(network, folding, depth)
     target = config.frame_interval_cycles
     if target is not None and pipeline.ideal_interval > target:
         slowest = max(pipeline.stages, key=lambda stage: stage.timing.ideal_interval)
@@ -26,7 +34,9 @@ def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
             f"frame_interval_cycles must be >= {pipeline.ideal_interval}, not {target}",
             op=slowest.name,
         )
-    return pipeline
+    if config.fifo_depth == "auto":
+        pipeline = pipeline.with_depths(smallest_depths(pipeline, target))
+    return pipeline.with_depths(config.fifo_depths)
 
 
 def mapping_of(pipeline: Pipeline) -> dict[str, Any]:
@@ -47,9 +57,9 @@ def choose_folding(network: Network, config: AcceleratorConfig) -> dict[str, Fol
     """Lanes by op name.
 
     Ops named in ``config.folding`` get what it says. Of the others, those with weights get the
-    fewest lanes that keep ``config.frame_interval_cycles`` (of equals, those that fit the
-    producer's lanes), or one output lane without such a target; the rest take their producer's
-    lanes where those are enough.
+    fewest lanes that keep ``config.frame_interval_cycles`` (of equals, those that divide the
+    channels, then those with ``pe`` and ``simd`` nearest to each other), or one output lane
+    without such a target; the rest take their producer's lanes where those are enough.
     """
     folding: dict[str, Fold] = {}
     lanes = {"input": 1}
@@ -88,14 +98,15 @@ def _fewest_lanes(network: Network, op: Op, target: int, given: int) -> tuple[in
         # A flattened map streams pixel by pixel: lanes are lanes of its channels.
         x = network.types[source.inputs[0]]
         pixels_in, pixels_out = x.height * x.width, x.height * x.width
-    best: tuple[tuple[int, bool, int], tuple[int, int]] | None = None
+    best: tuple[tuple[int, bool, int, bool], tuple[int, int]] | None = None
     for simd in range(1, x.channels + 1):
         beats = -(-x.channels // simd)
         groups = target // (pixels_out * beats)
         if groups == 0 or pixels_in * beats > target:
             continue
         pe = -(-y.channels // min(groups, y.channels))
-        rank = (pe * simd, simd != given, abs(pe - simd))
+        uneven = bool(x.channels % simd or y.channels % pe)
+        rank = (pe * simd, uneven, abs(pe - simd), simd != given)
         if best is None or rank < best[0]:
             best = rank, (pe, simd)
     return best[1] if best else (y.channels, x.channels)
