@@ -1,5 +1,6 @@
 """The pipelined multiplexer accelerator: mapping, exact cycles, memories, energy."""
 
+from hwsim.accelerator.autofold import auto_fold
 from hwsim.accelerator.cycles import (
     CycleReport,
     DeadlockError,
@@ -41,6 +42,7 @@ __all__ = [
     "Stream",
     "Timeline",
     "Timing",
+    "auto_fold",
     "build_pipeline",
     "EnergyPart",
     "EnergyReport",
