@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from hwsim.cli.common import Experiment, Json, Output, OutputFolder, Quiet, example
+from hwsim.cli.common import (
+    Experiment,
+    Json,
+    Output,
+    OutputFolder,
+    Quiet,
+    example,
+    make_console,
+)
 from hwsim.cli.experiment import (
     bring_up_to_date,
     load_experiment,
@@ -40,6 +48,8 @@ def run(
     config = load_experiment(experiment)
     out = Output("run", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
+        if not quiet:
+            make_console(stderr=True).print(f"[bold]{config.name}[/] in {workspace.folder}")
         result = run_experiment(config, workspace, out)
     document = {"folder": str(workspace.folder), **result.model_dump(mode="json")}
     out.finish(document, lambda: _summary(result, workspace.folder))
