@@ -321,3 +321,17 @@ def test_accuracy_needs_labels_and_argmax() -> None:
     headless = Network("n", network.input, network.ops[:-1])
     with pytest.raises(NetworkError, match="^accuracy needs a network that ends in ArgMax$"):
         Executor(headless).accuracy(x, np.zeros(4, int))
+
+
+def test_an_error_in_a_worker_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def fail(self: Layout, flat: np.ndarray, images: np.ndarray) -> None:
+        written.append(len(images))
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Layout, "write", fail)
+    network = residual()
+    with pytest.raises(RuntimeError, match="broken"):
+        Executor(network, threads=2).run(random_input(network, 1, 40 * LANES))
+    assert len(written) <= 2

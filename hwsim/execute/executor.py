@@ -84,8 +84,12 @@ class Executor:
             work()
         else:
             with ThreadPoolExecutor(workers) as pool:
-                for future in [pool.submit(work) for _ in range(workers)]:
-                    future.result()
+                try:
+                    for future in [pool.submit(work) for _ in range(workers)]:
+                        future.result()
+                finally:  # after an error or Ctrl-C, let no worker start another block
+                    for _ in starts:
+                        pass
         return results
 
 
