@@ -173,6 +173,7 @@ def compare(threads: int, images: int, repeats: int) -> dict[str, Any]:
     executor = Executor(mux_resnet20(), threads=threads)
     executor.run(x)
     turns = [(seconds(lambda: executor.run(x)), seconds(candidates[best])) for _ in range(repeats)]
+    ratios = [theirs[0] / mine[0] for mine, theirs in turns]
     return {
         "threads": threads,
         "baseline": best,
