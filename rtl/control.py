@@ -234,8 +234,9 @@ class WindowControl(Component):
         carry = Signal(name=f"{name}_carry")
         m.d.comb += [total.eq(bank + rows % kh), carry.eq(total >= kh)]
         m.d.sync += bank.eq(total - Mux(carry, kh, 0))
-        if t.row_slots == 2 * kh:
-            m.d.sync += slot.eq(slot ^ carry ^ (rows // kh))
+        if t.row_slots > kh:
+            # Banks hold a power of two of rows, so this wraps by itself.
+            m.d.sync += slot.eq(slot + carry + rows // kh)
 
     def _reader(self, m: Module, counter: _StepCounter) -> None:
         t = self._timing

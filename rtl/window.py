@@ -24,20 +24,22 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
     width = len(data)
     row_size = timing.bank_columns * timing.beats
     address = index(timing.bank_words)
+    rows_held = timing.row_slots // kh
+    starts = Array([Const(n * row_size, address) for n in range(rows_held)])
     accept = named(m, "accept", control.valid & control.ready)
     w_addr = Signal(address)
     w_data = Signal(width, reset_less=True)
     m.d.sync += [
-        w_addr.eq(Mux(control.w_slot[0], row_size, 0) + control.w_at + control.w_beat),
+        w_addr.eq(starts[control.w_slot] + control.w_at + control.w_beat),
         w_data.eq(data),
     ]
     pipe.advance()
     banks: list[list[Value]] = []
     for y in range(kh):
         row: list[Value] = []
-        slot = Signal(name=f"r_slot_{y}")
-        wraps = (control.r_bank_row > y) if timing.row_slots == 2 * kh else Const(0)
-        m.d.comb += slot.eq(control.r_slot[0] ^ wraps)
+        slot = Signal(index(rows_held), name=f"r_slot_{y}")
+        if rows_held > 1:
+            m.d.comb += slot.eq(control.r_slot + (control.r_bank_row > y))
         for x in range(kw):
             memory = Memory(shape=unsigned(width), depth=timing.bank_words, init=[])
             m.submodules[f"bank_{y}_{x}"] = memory
@@ -48,7 +50,7 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
             m.d.sync += [
                 w_en.eq(accept & here),
                 r_addr.eq(
-                    Mux(slot, row_size, 0)
+                    starts[slot]
                     + control.r_at
                     + Mux(control.r_bank_col > x, timing.beats, 0)
                     + control.n

@@ -164,7 +164,7 @@ class _Chooser:
         for _ in range(MOST_ROUNDS):
             before = dict(self.lanes)
             for name, pairs in choices.items():
-                self._set(name, min(pairs, key=lambda pair, n=name: self._rank(n, pair)))
+                self._set(name, min((self._rank(name, pair), pair) for pair in pairs)[1])
             if self.lanes == before:
                 break
         return self._folds()

@@ -14,7 +14,8 @@ from functools import cached_property
 from typing import Any
 
 from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
-from hwsim.accelerator.timing import WINDOW_READ, Timing, fifo_latency, ring_rows, tree_registers
+from hwsim.accelerator.ring import size_ring
+from hwsim.accelerator.timing import WINDOW_READ, Timing, fifo_latency, tree_registers
 from hwsim.errors import MappingError
 from hwsim.network import (
     INPUT,
@@ -211,7 +212,9 @@ class _Builder:
             self._add_stage(op, requantize)
         producer, stream = self.streams[network.output]
         self._link(producer, SINK, stream)
-        return Pipeline(network, tuple(self.stages), tuple(self.fifos), self.folding)
+        interval = max(stage.timing.ideal_interval for stage in self.stages)
+        stages = tuple(_with_ring(stage, interval) for stage in self.stages)
+        return Pipeline(network, stages, tuple(self.fifos), self.folding)
 
     def _input_lanes(self) -> int:
         """The accelerator's input has the lanes of its first reader."""
@@ -311,6 +314,13 @@ class _Builder:
             )
 
 
+def _with_ring(stage: Stage, interval: int) -> Stage:
+    """``stage`` with rows enough in its input ring to take a frame every ``interval`` cycles."""
+    if stage.timing.streaming or stage.kind == "resize":
+        return stage
+    return replace(stage, timing=size_ring(stage.timing, interval))
+
+
 def _kind(op: Op) -> str:
     if is_mac(op):
         if isinstance(op, Conv2d) and op.groups != 1:
@@ -381,7 +391,7 @@ def _timing(
         op.kernel,
         op.stride,
         pad,
-        ring_rows(rows, cols, op.kernel, op.stride),
+        op.kernel[0],
         **each,
     )
 
@@ -412,7 +422,7 @@ def _mac_timing(op: Op, fold: Fold, x: Stream, tail: int, output: Stream) -> Tim
         kernel,
         stride,
         pad,
-        row_slots=0 if streaming else ring_rows(rows, cols, kernel, stride),
+        row_slots=0 if streaming else kernel[0],
         groups=groups,
         steps=beats,
         need=tuple(range(beats)),

@@ -7,8 +7,9 @@ one a cycle. All dates below are clock cycles; ``start(u)`` is the cycle in whic
 * A **streaming** stage has no storage: step u takes beat u from every input FIFO in the cycle in
   which it starts.
 * A **windowed** stage keeps ``row_slots`` rows of input in a ring. Beats are accepted in raster
-  order, ``accept(j) >= start(last step that still needs the slot's old content) + 1``, and a step
-  waits for the last beat of its window, ``start(u) >= accept(need(u)) + 1``.
+  order, ``accept(j) >= start(u) + 1``, where u is the last step before the window has moved on
+  past the pixel whose slot beat j takes over, and a step waits for the last beat of its window,
+  ``start(u) >= accept(need(u)) + 1``.
 * A step that emits waits for a credit of every output FIFO:
   ``start(u) >= pop(t - depth) + 1`` for output beat t; the beat enters the FIFO at
   ``start(u) + latency`` and can be taken ``FIFO latency`` cycles later.
@@ -50,7 +51,8 @@ class Timing:
 
     rows, cols, beats: input pixels per column and row, beats per pixel.
     kernel, stride, pad: window geometry, (vertical, horizontal); 1x1 for pointwise stages.
-    row_slots: rows that the input ring holds; 0 for a streaming stage.
+    row_slots: rows that the input ring holds, a power of two times the kernel's; 0 for a streaming
+    stage.
     groups, steps: for each output pixel, ``groups`` times ``steps`` steps are issued.
     need: input beat of the window's last pixel that step n of a group waits for, one per step.
     emit_last_pixel / emit_last_step: an output beat leaves only in steps of the frame's last
@@ -139,14 +141,3 @@ class Timing:
     def free_cols(self, q: int) -> int:
         """Columns that no output pixel from ``q`` on needs within the row."""
         return max(0, self.stride[1] * q - self.pad[1])
-
-
-def ring_rows(rows: int, cols: int, kernel: tuple[int, int], stride: tuple[int, int]) -> int:
-    """Rows that a windowed stage's ring holds: ``kernel`` rows, twice that where needed.
-
-    One kernel height is enough to accept a row while another is being used up. Strided windows
-    free several rows at once, and narrow images free theirs too late; both need twice as much to
-    keep one beat a cycle.
-    """
-    twice = stride[0] > 1 or kernel[0] == 1 or cols < 2 * kernel[1]
-    return kernel[0] * (2 if twice else 1)
