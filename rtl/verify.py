@@ -293,6 +293,7 @@ def _write_job(
                 "runs": runs,
                 "stages": [stage.name for stage in pipeline.stages],
                 "fifos": [fifo.name for fifo in pipeline.fifos],
+                "fifo_beats": [fifo.stream.frame_beats for fifo in pipeline.fifos],
                 "taken_beats": taken_beats,
                 "output_bits": y.bits,
                 "output_beats": y.frame_beats,
