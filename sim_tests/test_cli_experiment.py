@@ -293,8 +293,8 @@ def test_changed_training_starts_over(capsys: Any, copy: Path) -> None:
         (
             "{frame_interval_cycles: 64}",
             "{frame_interval_cycles: 10}",
-            "op 'conv0_acc': takes 64 cycles a frame with all the lanes it can have; "
-            "frame_interval_cycles must be >= 64, not 10",
+            "op 'conv0_acc': a frame every 10 cycles is out of reach: with all lanes it takes 64, "
+            "the smallest possible interval",
         ),
     ],
 )

@@ -108,7 +108,7 @@ def test_missing_data(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HWSIM_DATA", raising=False)
     Path("x.yaml").write_text("name: x\ndata: {set: mnist}\nmodel: {}\ntraining: {}\n")
-    code, out, err = call(capsys, "run", "x.yaml")
+    code, out, err = call(capsys, "run", "x.yaml", "-q")
     assert (code, out) == (2, "")
     assert err == (
         "hwsim: mnist not found: put the four MNIST IDX files (train-images-idx3-ubyte, ..., with "

@@ -65,22 +65,6 @@ def test_without_a_target_there_is_one_lane() -> None:
 def test_targets_are_met(target: int) -> None:
     pipeline = map_network(network(), AcceleratorConfig(frame_interval_cycles=target))
     assert pipeline.ideal_interval <= target
-    for stage in pipeline.stages:
-        if stage.kind != "mac":
-            continue
-        fold = pipeline.folding[stage.name]
-        # With one output lane less, the op alone would take too long (or it has one only).
-        fewer = AcceleratorConfig(
-            frame_interval_cycles=None,
-            folding={
-                name: FoldingConfig(pe=f.pe - (name == stage.name), simd=f.simd)
-                for name, f in pipeline.folding.items()
-                if name != stage.name or f.pe > 1
-            },
-        )
-        if fold.pe > 1:
-            slower = map_network(network(), fewer)
-            assert slower.stage(stage.name).timing.ideal_interval > target
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -112,9 +96,9 @@ def test_depths() -> None:
 
 
 def test_automatic_depths_cost_no_throughput() -> None:
-    config = AcceleratorConfig(frame_interval_cycles=100)
+    config = AcceleratorConfig(frame_interval_cycles=96)
     pipeline = map_network(network(), config)
-    assert simulate(pipeline, 8).frame_interval_cycles == pipeline.ideal_interval
+    assert simulate(pipeline, 8).frame_interval_cycles == pipeline.ideal_interval == 96
     given = map_network(network(), config.model_copy(update={"fifo_depth": 64}))
     depths = [sum(fifo.depth for fifo in p.fifos) for p in (pipeline, given)]
     assert depths[0] < depths[1]
@@ -132,13 +116,13 @@ def test_mapping_survives_storage() -> None:
     [
         (
             {"frame_interval_cycles": 63},
-            "op 'a': takes 64 cycles a frame with all the lanes it can have; "
-            "frame_interval_cycles must be >= 64, not 63",
+            "op 'a': a frame every 63 cycles is out of reach: with all lanes it takes 64, "
+            "the smallest possible interval",
         ),
         (
             {"frame_interval_cycles": 300, "folding": {"b": FoldingConfig()}},
-            "op 'b': takes 1536 cycles a frame with the lanes that folding gives it; "
-            "frame_interval_cycles must be >= 1536, not 300",
+            "op 'b': takes 1536 cycles a frame with the lanes that folding gives it, "
+            "more than frame_interval_cycles (300)",
         ),
         (
             {"folding": {"b": FoldingConfig(pe=9)}},

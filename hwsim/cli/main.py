@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hwsim import __version__
-from hwsim.cli import evaluate, generate, inspect, report, run, simulate, train, verify
+from hwsim.cli import evaluate, generate, inspect, report, run, simulate, synth, train, verify
 from hwsim.errors import HwsimError
 
 _INTERRUPTED = 130
@@ -32,6 +32,7 @@ for _command in (
     simulate.simulate,
     generate.generate,
     verify.verify,
+    synth.synth,
     report.report,
 ):
     app.command()(_command)

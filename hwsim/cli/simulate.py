@@ -32,7 +32,10 @@ def simulate(
     clock_mhz: Clock = None,
     energy_table: Annotated[str | None, typer.Option(help="Shipped table, or a file.")] = None,
     voltage_v: Annotated[float | None, typer.Option(help="Supply; default: the table's.")] = None,
-    frames: Annotated[int, typer.Option(min=2, max=10_000, help="Back to back.")] = 4,
+    frames: Annotated[
+        int | None,
+        typer.Option(min=2, max=10_000, help="Back to back; default: until they come evenly."),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
-from hwsim.accelerator import Pipeline, memory_list, simulate
+from hwsim.accelerator import CycleReport, Pipeline, memory_list, simulate
 from hwsim.accelerator.energy import estimate_energy
 from hwsim.config.accelerator import EnergyConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 
-FRAMES = 4
-"""Frames that are simulated back to back; the interval is that of the last two."""
+FRAMES = 8
+"""Frames that are simulated back to back; more, if they do not come evenly by then."""
+_MOST_FRAMES = 1024
 
 
 def energy_table(config: EnergyConfig) -> EnergyTable:
@@ -20,12 +22,23 @@ def energy_table(config: EnergyConfig) -> EnergyTable:
     return load_config(config.table, EnergyTable, "energy")
 
 
+def _steady(report: CycleReport) -> bool:
+    """Whether the later half of the frames came evenly."""
+    last = report.frame_last_output[report.frames // 2 - 1 :]
+    return len({b - a for a, b in pairwise(last)}) == 1
+
+
 def simulate_figures(
-    pipeline: Pipeline, clock_mhz: float, energy: EnergyConfig, frames: int = FRAMES
+    pipeline: Pipeline, clock_mhz: float, energy: EnergyConfig, frames: int | None = None
 ) -> dict[str, Any]:
-    """Cycles, stages, FIFOs, memories and energy of ``pipeline`` for ``frames`` >= 2 frames."""
+    """Cycles, stages, FIFOs, memories and energy of ``pipeline`` for ``frames`` >= 2 frames.
+
+    frames: ``None`` for as many as it takes until they come evenly.
+    """
     table = energy_table(energy)
-    report = simulate(pipeline, frames)
+    report = simulate(pipeline, frames or FRAMES)
+    while frames is None and not _steady(report) and report.frames < _MOST_FRAMES:
+        report = simulate(pipeline, 2 * report.frames)
     cycles = {
         "first_output_cycles": report.first_output_cycles,
         "frame_interval_cycles": report.frame_interval_cycles,
@@ -74,7 +87,7 @@ def simulate_figures(
     return {
         "accelerator": {
             "clock_mhz": clock_mhz,
-            "frames": frames,
+            "frames": report.frames,
             **cycles,
             "ideal_interval_cycles": pipeline.ideal_interval,
             "frames_per_second": clock_mhz * 1e6 / interval,

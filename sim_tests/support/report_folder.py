@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import Pipeline, build_pipeline, simulate
+from hwsim.accelerator import Pipeline, auto_fold, build_pipeline, simulate
 from hwsim.config.accelerator import EnergyConfig
 from hwsim.network import (
     Add,
@@ -187,8 +187,4 @@ def _epochs(count: int, best: float) -> list[dict[str, Any]]:
 
 def balanced(network: Network, interval_cycles: int, depth: int = 16) -> Pipeline:
     """``network`` with the fewest lanes for an interval."""
-    from hwsim.config.accelerator import AcceleratorConfig
-    from hwsim.run.mapping import choose_folding
-
-    config = AcceleratorConfig(frame_interval_cycles=interval_cycles)
-    return build_pipeline(network, choose_folding(network, config), depth)
+    return build_pipeline(network, auto_fold(network, interval_cycles), depth)

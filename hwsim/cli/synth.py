@@ -1,0 +1,49 @@
+"""``hwsim synth``: FPGA resources and clock of an emitted accelerator, by open tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwsim.cli.common import Json, Output, Quiet, example
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hwsim.rtl.synth import SynthesisResult
+
+
+@example("hwsim synth runs/quickstart/verilog --target ecp5")
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
+    target: Annotated[str, typer.Option(help="ecp5, ice40 or xc7.")] = "ecp5",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Map an accelerator's Verilog with Yosys; ecp5 is also placed and timed with nextpnr.
+
+    The first use of each tool takes about a minute longer.
+    """
+    from hwsim.rtl.synth import synth as synthesise
+
+    out = Output("synth", as_json=as_json, quiet=quiet)
+    result = synthesise(folder, target, out.progress)
+    document = {
+        "folder": str(folder),
+        "target": result.target,
+        "resources": dict(result.resources),
+        "fmax_mhz": result.fmax_mhz,
+        "cells": dict(result.cells),
+        "tools": dict(result.tools),
+    }
+    out.finish(document, lambda: _people(result))
+
+
+def _people(result: SynthesisResult) -> Iterator[RenderableType]:
+    parts = [f"{count:,.4g} {name.upper()}" for name, count in result.resources.items()]
+    yield f"{result.target}: {', '.join(parts)}"
+    if result.fmax_mhz is not None:
+        yield f"highest clock after place and route: {result.fmax_mhz:g} MHz"
