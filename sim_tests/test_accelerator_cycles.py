@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +14,15 @@ from support.amaranth_run import random_folding
 from support.random_networks import Limits, random_network
 from support.tick_model import play
 
-from hwsim.accelerator import DeadlockError, Pipeline, build_pipeline, simulate
+from hwsim.accelerator import (
+    CycleReport,
+    DeadlockError,
+    Pipeline,
+    _solver,
+    build_pipeline,
+    cycles,
+    simulate,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -43,3 +55,76 @@ def test_every_figure_equals_the_tick_simulator(seed: int) -> None:
             simulate(pipeline, frames, gaps, stalls)
     else:
         assert simulate(pipeline, frames, gaps, stalls) == expected
+
+
+# Each a constant of the contract, off by one in the solver's text.
+PLANTED = {
+    "a slot is free": ("(k & fifos[fifo, RING_MASK])] + 1", "(k & fifos[fifo, RING_MASK])] + 2"),
+    "a beat is offered": ("+ fifos[fifo, FIFO_LATENCY]", "+ fifos[fifo, FIFO_LATENCY] + 1"),
+    "the datapath's latency": ("start + s[LATENCY]", "start + s[LATENCY] - 1"),
+    "the next step": ("ready = st[R_TIME] + 1", "ready = st[R_TIME] + 2"),
+    "the next beat": ("max(st[W_TIME] + 1", "max(st[W_TIME] + 2"),
+    "a step after its beat": ("(need & s[ACCEPT_MASK])] + 1)", "(need & s[ACCEPT_MASK])])"),
+    "a beat after the last step on its slot": (
+        "return done[s[DONE_AT] + (pixel & s[DONE_MASK])] + 1",
+        "return done[s[DONE_AT] + (pixel & s[DONE_MASK])]",
+    ),
+    "rows in the ring": ("st[W_ROW] - s[SLOTS]", "st[W_ROW] - s[SLOTS] + 1"),
+    "columns left behind": ("st[W_COL] + s[PAD_X] + 1", "st[W_COL] + s[PAD_X] + 2"),
+    "rows of a window": ("s[PAD_Y] + s[KERNEL_Y] - 1", "s[PAD_Y] + s[KERNEL_Y]"),
+    "columns of a window": ("s[PAD_X] + s[KERNEL_X] - 1", "s[PAD_X] + s[KERNEL_X] - 2"),
+    "pause of the source": ("last_in + 1 + gaps", "last_in + gaps"),
+    "pause of the sink": ("last_out + 1 + stalls", "last_out + 2 + stalls"),
+}
+
+
+@pytest.fixture
+def small_runs() -> list[tuple[Pipeline, int, list[int], list[int], CycleReport]]:
+    """Pipelines small enough for the solver without a compiler, with their true figures."""
+    runs = []
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        pipeline = random_pipeline(rng, Limits(channels=4, size=5, blocks=2))
+        gaps, stalls = random_waits(rng, 4), random_waits(rng, 4)
+        report = play(pipeline, 3, gaps, stalls)
+        if report is not None:
+            runs.append((pipeline, 3, gaps, stalls, report))
+    return runs
+
+
+def solver_from(text: str, file: Path) -> ModuleType:
+    """The solver's module from another source text, put into ``file`` and not compiled."""
+    file.write_text(text.replace("from hwsim.jit import njit", "njit = lambda f: f"))
+    spec = spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_off_by_one_is_caught(
+    name: str,
+    small_runs: list[tuple[Pipeline, int, list[int], list[int], CycleReport]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    text = Path(_solver.__file__).read_text()
+    old, new = PLANTED[name]
+    assert text.count(old) >= 1
+    figures = []
+    for stem, source in (("true", text), ("planted", text.replace(old, new))):
+        monkeypatch.setattr(cycles, "k", solver_from(source, tmp_path / f"{stem}.py"))
+        figures.append([outcome(*run[:-1]) for run in small_runs])
+    expected = [run[-1] for run in small_runs]
+    assert figures[0] == expected
+    assert figures[1] != expected
+
+
+def outcome(*run: object) -> CycleReport | None:
+    """Figures of a run, None for a deadlock or a solver that goes astray."""
+    try:
+        return simulate(*run)  # type: ignore[arg-type]
+    except (DeadlockError, IndexError):
+        return None
