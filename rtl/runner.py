@@ -41,8 +41,9 @@ class _Verilator(Verilator):
         kept = _kept_runtime(self.build_dir, self.waves)
         objects = [str(path) for path in kept.glob("*.o")] if kept is not None else []
         reuse = [["cp", *objects, str(self.build_dir)]] if objects else []
+        options = [f"{name}={value}" for name, value in tools.compiler(self.build_dir).items()]
         # The wheel leaves out how to name a precompiled header, which large designs have.
-        options = [f"CXX={tools.compiler(self.build_dir)}", "CFG_CXXFLAGS_PCH_I=-include"]
+        options.append("CFG_CXXFLAGS_PCH_I=-include")
         options.append("OPT_FAST=-O1")  # the least time to build and run together
         return [translate, *reuse, [*make, *options]]
 
@@ -52,7 +53,8 @@ def _kept_runtime(folder: Path, waves: bool) -> Path | None:
     base = cache_folder()
     if base is None:
         return None
-    what = f"{version('verilator')} {waves} {Path(tools.compiler(folder)).name}"
+    compiler = Path(tools.compiler(folder)["CXX"]).name
+    what = f"{version('verilator')} {waves} {compiler}"
     kept = base / f"verilator-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     kept.mkdir(mode=0o700, exist_ok=True)
     return kept

@@ -66,23 +66,28 @@ def icarus() -> Path:
     return Path(str(shutil.which("iverilog")))
 
 
-def compiler(folder: Path) -> str:
-    """A C++ compiler command for Verilator's make.
+def compiler(folder: Path) -> dict[str, str]:
+    """The C++ compiler for Verilator's make, as make variables.
 
-    CXX, g++ or clang++; else a script in ``folder`` that calls the ``ziglang`` wheel. Raises
+    CXX, g++, clang++ or c++; else scripts in ``folder`` that call the ``ziglang`` wheel. Raises
     ToolError when there is none.
     """
     for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
         if name and shutil.which(name):
-            return name
+            return {"CXX": name, "LINK": name}
     if importlib.util.find_spec("ziglang") is None:
         raise ToolError(
             "no C++ compiler for verilator; install g++ or clang, or run: pip install ziglang"
         )
-    script = folder / "zig-c++"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang c++ "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return str(script)
+    scripts = {}
+    # Zig traps what C++ leaves undefined, such as the shifts that Verilator writes.
+    cxx = "c++ -fno-sanitize=undefined"
+    for variable, command in (("CXX", cxx), ("LINK", cxx), ("AR", "ar")):
+        script = folder / f"zig-{command.split()[0]}"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang {command} "$@"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        scripts[variable] = str(script)
+    return scripts
 
 
 def run_python_tool(module: str, arguments: list[str], folder: Path) -> str:

