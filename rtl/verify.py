@@ -31,7 +31,7 @@ from hwsim.rtl.explain import Failure, explain_cycles, explain_output
 from hwsim.rtl.verilog import to_verilog
 
 _LONGEST_WAIT = (1 << WAIT_BITS) - 1
-_RESET_IMAGES, _WATCHED_IMAGES = 2, 1
+_RESET_IMAGES, _WATCHED_IMAGES = 2, 2
 
 
 class VerifyError(HwsimError):
@@ -204,7 +204,7 @@ def _plan(
             x[:_WATCHED_IMAGES],
             zero,
             zero,
-            simulate(pipeline, _WATCHED_IMAGES),
+            simulate(pipeline, min(_WATCHED_IMAGES, len(x))),
             watch=True,
         ),
     )
