@@ -63,12 +63,14 @@ from hwsim.jit import njit
     R_READY,
     BUSY,
     BLOCKED,
+    BLOCKED_THEN,
+    BLOCKED_BEFORE,
     STATE_COLUMNS,
-) = range(20)
+) = range(22)
 
 # Columns of the FIFO table and state.
-DEPTH, FIFO_LATENCY, RING_AT, RING_MASK, FIFO_COLUMNS = range(5)
-PUSHED, POPPED, SEEN, HIGH, FIFO_STATE_COLUMNS = range(5)
+DEPTH, FIFO_LATENCY, FRAME_BEATS, RING_AT, RING_MASK, FIFO_COLUMNS = range(6)
+PUSHED, POPPED, SEEN, HIGH, SHIFT, REPEATED, FIFO_STATE_COLUMNS = range(7)
 
 # The trace's window: its first cycle, the one after its last, cycles per bin. What a bin counts.
 FIRST, END, WIDTH = range(3)
@@ -91,23 +93,55 @@ def _mark(bins, column, begin, end, window):  # type: ignore[no-untyped-def]
 
 @njit
 def _see(fifo, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
-    """Follow the highest level of a FIFO up to cycle ``until`` over the beats that were popped.
+    """Follow the beats that were popped: highest level up to cycle ``until``, and repetition.
 
     Beat i lifts the level above ``high`` when beat i - high is still inside as it comes.
+    REPEATED counts the latest beats that came and went SHIFT cycles after those of the frame
+    before, all of them.
     """
-    at, mask = fifos[fifo, RING_AT], fifos[fifo, RING_MASK]
-    high = state[fifo, HIGH]
+    at, mask, frame = fifos[fifo, RING_AT], fifos[fifo, RING_MASK], fifos[fifo, FRAME_BEATS]
+    high, shift, repeated = state[fifo, HIGH], state[fifo, SHIFT], state[fifo, REPEATED]
     for i in range(state[fifo, SEEN], state[fifo, POPPED]):
         date = push[at + (i & mask)]
         while high <= i and pop[at + ((i - high) & mask)] > date and date < until:
             high += 1
+        if i >= frame:
+            came = date - push[at + ((i - frame) & mask)]
+            went = pop[at + (i & mask)] - pop[at + ((i - frame) & mask)]
+            if came != went:
+                repeated = 0
+            elif came == shift:
+                repeated += 1
+            else:
+                shift, repeated = came, 1
     state[fifo, SEEN], state[fifo, HIGH] = state[fifo, POPPED], high
+    state[fifo, SHIFT], state[fifo, REPEATED] = shift, repeated
+
+
+@njit
+def _enough(frames, lookback, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
+    """How many of ``frames`` have to be solved: fewer, once the rest must repeat.
+
+    Every date is the maximum of dates at most ``lookback`` frames earlier plus constants, the
+    same in each frame. So when all dates of ``lookback`` frames are those of the frames before,
+    shifted alike, then so are all that follow. The frames already begun are still solved.
+    """
+    begun, first, last = 0, 0, frames
+    for i in range(len(fifos)):
+        _see(i, until, fifos, state, push, pop)
+        frame = fifos[i, FRAME_BEATS]
+        if state[i, REPEATED] == 0 or state[i, SHIFT] != state[0, SHIFT]:
+            return frames
+        first = max(first, (state[i, SEEN] - state[i, REPEATED] + frame - 1) // frame)
+        last = min(last, state[i, SEEN] // frame)
+        begun = max(begun, (state[i, PUSHED] + frame - 1) // frame)
+    return min(frames, begun + 2) if first + lookback <= last else frames
 
 
 @njit
 def _push(fifo, date, until, fifos, state, push, pop):  # type: ignore[no-untyped-def]
     n, mask = state[fifo, PUSHED], fifos[fifo, RING_MASK]
-    if n - state[fifo, SEEN] >= mask - fifos[fifo, DEPTH]:
+    if n - state[fifo, SEEN] >= mask - max(fifos[fifo, DEPTH], fifos[fifo, FRAME_BEATS]):
         _see(fifo, until, fifos, state, push, pop)
     push[fifos[fifo, RING_AT] + (n & mask)] = date
     state[fifo, PUSHED] = n + 1
@@ -288,6 +322,7 @@ def _read(  # type: ignore[no-untyped-def]
             if st[R_P] == s[OUT_ROWS]:
                 st[R_P] = 0
                 st[R_FRAME] += 1
+                st[BLOCKED_BEFORE], st[BLOCKED_THEN] = st[BLOCKED_THEN], st[BLOCKED]
     return moved
 
 
@@ -306,18 +341,20 @@ def solve(  # type: ignore[no-untyped-def]
     gaps,
     stalls,
     sizes,
+    lookback,
     window,
     trace,
 ):
-    """Solve all frames.
+    """Solve ``frames`` frames, or as many as it takes until the rest must repeat.
 
     stages, fifos: the tables above. source, sink: index of the first and the last FIFO.
     gaps: idle cycles before each input beat; stalls: not-ready cycles before each output beat;
-    both repeat cyclically. until: last cycle that counts for busy, blocked and FIFO levels.
+    both repeat cyclically. lookback: frames that a date may depend on (``_enough``), 0 to solve all
+    frames. until: last cycle that counts for busy, blocked and FIFO levels.
     trace: [stages, bins, 2], to which the busy and blocked cycles in ``window`` are added bin by
     bin, whatever ``until`` is; no bins, no trace.
-    Returns (complete, stage state, FIFO state, dates of each frame's
-    first and last input and output beat [frames, 4]).
+    Returns (complete, stage state, FIFO state, dates of the first and last input and output beat
+    of each frame that was solved [frames, 4]).
     """
     ring_size, accept_size, done_size = sizes[0], sizes[1], sizes[2]
     push = np.zeros(ring_size, np.int64)
@@ -367,6 +404,10 @@ def solve(  # type: ignore[no-untyped-def]
             dates[popped // out_beats, 3] = last_out
             popped += 1
             moved = True
+            if popped % out_beats == 0 and lookback > 0:
+                fewer = _enough(frames, lookback, until, fifos, fs, push, pop)
+                if fewer < frames:
+                    frames, lookback = fewer, 0
     for i in range(len(fifos)):
         _see(i, until, fifos, fs, push, pop)
-    return popped == frames * out_beats, state, fs, dates
+    return popped == frames * out_beats, state, fs, dates[:frames]

@@ -144,8 +144,9 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
     fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
     at = 0
     for i, fifo in enumerate(pipeline.fifos):
-        size = _ring(2 * fifo.depth + SPARE_DATES)
-        fifos[i] = fifo.depth, fifo.latency, at, size - 1
+        beats = fifo.stream.frame_beats
+        size = _ring(2 * max(fifo.depth, beats) + SPARE_DATES)
+        fifos[i] = fifo.depth, fifo.latency, beats, at, size - 1
         at += size
     sizes = np.array([at, accept_size, done_size], np.int64)
     return stages, np.array(outs, np.int64), np.array(needs, np.int64), fifos, sizes
@@ -166,22 +167,37 @@ def simulate(
     """
     if frames < 1:
         raise ValueError(f"frames must be >= 1, not {frames}")
-    state, fifo_state, dates, _ = run_solver(pipeline, frames, gaps, stalls)
-    total = int(dates[-1, 3]) + 1
-    if state[:, k.R_TIME].max() >= total or state[:, k.W_TIME].max() >= total:
+    lookback = _lookback(pipeline) if _cyclic(gaps).size == _cyclic(stalls).size == 1 else 0
+    state, fifo_state, dates, _ = run_solver(pipeline, frames, gaps, stalls, lookback)
+    solved = len(dates)
+    repeated_blocked = state[:, k.BLOCKED_THEN] - state[:, k.BLOCKED_BEFORE]
+    end = int(dates[-1, 3])
+    if state[:, k.R_TIME].max() > end or state[:, k.W_TIME].max() > end:
         # Input that no output needs is still being worked off after the last output: count
         # again, up to there.
-        state, fifo_state, _, _ = run_solver(pipeline, frames, gaps, stalls, until=total - 1)
+        state, fifo_state, _, _ = run_solver(pipeline, solved, gaps, stalls, until=end)
+    # All further frames are like the last one that was solved, `shift` cycles after each other.
+    more, shift = frames - solved, fifo_state[0, k.SHIFT]
+    dates = np.concatenate([dates, dates[-1] + shift * np.arange(1, more + 1)[:, np.newaxis]])
+    total = int(dates[-1, 3]) + 1
     report = []
-    for stage, s in zip(pipeline.stages, state, strict=True):
-        busy, blocked = int(s[k.BUSY]), int(s[k.BLOCKED])
+    for stage, s, again in zip(pipeline.stages, state, repeated_blocked, strict=True):
+        busy = int(s[k.BUSY]) + more * stage.timing.frame_steps
+        blocked = int(s[k.BLOCKED] + more * again)
         report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
     high = [
-        FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), int(s[k.PUSHED]))
+        FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), frames * fifo.stream.frame_beats)
         for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
     ]
     first_in, last_in, first_out, last_out = (tuple(int(v) for v in column) for column in dates.T)
     return CycleReport(frames, first_in, last_in, first_out, last_out, tuple(report), tuple(high))
+
+
+def _lookback(pipeline: Pipeline) -> int:
+    """Frames before its own that a date may depend on, at most: through FIFOs and rings."""
+    through_fifos = max(fifo.depth // fifo.stream.frame_beats for fifo in pipeline.fifos)
+    through_rings = max(s.timing.row_slots // s.timing.rows for s in pipeline.stages)
+    return 2 + max(through_fifos, through_rings)
 
 
 def run_solver(
@@ -189,10 +205,13 @@ def run_solver(
     frames: int,
     gaps: Sequence[int] | np.ndarray | None,
     stalls: Sequence[int] | np.ndarray | None,
+    lookback: int = 0,
     until: int = FOREVER,
     window: tuple[int, int, int] = (0, 0, 1),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Stage state, FIFO state and dates of the frames as the solver leaves them, and its trace.
+
+    With a ``lookback`` the solver stops early, once it has proved that the other frames repeat.
 
     The trace is [stages, bins, (busy, blocked)] in cycles. window: its first cycle, the one after
     its last, and the cycles of a bin; the last bin may be shorter. Raises DeadlockError.
@@ -214,6 +233,7 @@ def run_solver(
         _cyclic(gaps),
         _cyclic(stalls),
         sizes,
+        lookback,
         np.array(window, np.int64),
         trace,
     )
