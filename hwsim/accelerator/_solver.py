@@ -69,7 +69,16 @@ from hwsim.jit import njit
 ) = range(22)
 
 # Columns of the FIFO table and state.
-DEPTH, FIFO_LATENCY, FRAME_BEATS, RING_AT, RING_MASK, FIFO_COLUMNS = range(6)
+(
+    DEPTH,
+    FIFO_LATENCY,
+    FRAME_BEATS,
+    RING_AT,
+    RING_MASK,
+    PRODUCER,
+    CONSUMER,
+    FIFO_COLUMNS,
+) = range(8)
 PUSHED, POPPED, SEEN, HIGH, SHIFT, REPEATED, FIFO_STATE_COLUMNS = range(7)
 
 # The trace's window: its first cycle, the one after its last, cycles per bin. What a bin counts.
@@ -369,6 +378,8 @@ def solve(  # type: ignore[no-untyped-def]
         state[i, R_READY] = UNKNOWN
     fs = np.zeros((len(fifos), FIFO_STATE_COLUMNS), np.int64)
     dates = np.zeros((frames, 4), np.int64)
+    # Stages to be visited; the last place stands for source and sink, which always are.
+    waiting = np.ones(len(stages) + 1, np.bool_)
     offered, last_in, popped, last_out = 0, -1, 0, -1
     moved = True
     while moved:
@@ -384,15 +395,27 @@ def solve(  # type: ignore[no-untyped-def]
             dates[offered // in_beats, 1] = last_in
             offered += 1
             moved = True
+            waiting[fifos[source, CONSUMER]] = True
         for i in range(len(stages)):
+            if not waiting[i]:
+                continue
+            waiting[i] = False
             s, st = stages[i], state[i]
-            if s[SLOTS] > 0 and _write(s, st, frames, fifos, fs, push, pop, accepts, done):
-                moved = True
+            went = s[SLOTS] > 0 and _write(s, st, frames, fifos, fs, push, pop, accepts, done)
             if _read(
                 s, st, frames, until, outs, needs, fifos, fs, push, pop, accepts, done, window,
                 trace[i],
             ):  # fmt: skip
+                went = True
+            if went:
                 moved = True
+                # Only its neighbours and itself can go further by what this stage did.
+                waiting[i] = True
+                waiting[fifos[s[IN_0], PRODUCER]] = True
+                if s[IN_1] >= 0:
+                    waiting[fifos[s[IN_1], PRODUCER]] = True
+                for n in range(s[OUT_COUNT]):
+                    waiting[fifos[outs[s[OUT_AT] + n], CONSUMER]] = True
         while True:
             head = _head(sink, fifos, fs, push)
             if head == UNKNOWN:
@@ -404,6 +427,7 @@ def solve(  # type: ignore[no-untyped-def]
             dates[popped // out_beats, 3] = last_out
             popped += 1
             moved = True
+            waiting[fifos[sink, PRODUCER]] = True
             if popped % out_beats == 0 and lookback > 0:
                 fewer = _enough(frames, lookback, until, fifos, fs, push, pop)
                 if fewer < frames:

@@ -142,11 +142,14 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
         accept_size += accept_cap
         done_size += done_cap
     fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
+    place = {stage.name: i for i, stage in enumerate(pipeline.stages)}
+    outside = len(pipeline.stages)
     at = 0
     for i, fifo in enumerate(pipeline.fifos):
         beats = fifo.stream.frame_beats
         size = _ring(2 * max(fifo.depth, beats) + SPARE_DATES)
-        fifos[i] = fifo.depth, fifo.latency, beats, at, size - 1
+        ends = place.get(fifo.producer, outside), place.get(fifo.consumer, outside)
+        fifos[i] = fifo.depth, fifo.latency, beats, at, size - 1, *ends
         at += size
     sizes = np.array([at, accept_size, done_size], np.int64)
     return stages, np.array(outs, np.int64), np.array(needs, np.int64), fifos, sizes
