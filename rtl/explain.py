@@ -126,7 +126,7 @@ def _frame(stream: Stream, bits: np.ndarray, image: int) -> np.ndarray:
 def explain_cycles(
     test: str, pipeline: Pipeline, predicted: Mapping[str, Any], measured: Mapping[str, Any]
 ) -> list[Failure]:
-    """Every cycle figure that is not as the model says."""
+    """Every cycle figure that is not as the model says; of each date, the first wrong frame."""
     if not measured["finished"]:
         frames = len(measured["last_output"])
         text = (
@@ -136,15 +136,21 @@ def explain_cycles(
         return [Failure(test, "cycles", text, {"figure": "total_cycles"})]
     found = []
 
-    def compare(name: str, label: str, where: dict[str, Any], want: int, got: int) -> None:
+    def compare(
+        name: str, label: str, where: dict[str, Any], want: int, got: int, more: str = ""
+    ) -> None:
         if want != got:
-            text = f"{test}: {label}: {want} predicted, {got} measured"
+            text = f"{test}: {label}: {want} predicted, {got} measured{more}"
             details = {"figure": name, **where, "predicted": want, "measured": got}
             found.append(Failure(test, "cycles", text, details))
 
     for key, label in _DATES.items():
-        for frame, (want, got) in enumerate(zip(predicted[key], measured[key], strict=True)):
-            compare(key, f"frame {frame}: cycle of the {label}", {"frame": frame}, want, got)
+        pairs = list(zip(predicted[key], measured[key], strict=True))
+        wrong = [frame for frame, (want, got) in enumerate(pairs) if want != got]
+        for frame in wrong[:1]:
+            more = f", and {len(wrong) - 1} later frames" if len(wrong) > 1 else ""
+            label = f"frame {frame}: cycle of the {label}"
+            compare(key, label, {"frame": frame}, *pairs[frame], more)
     total = predicted["cycles"], measured["cycles"]
     for n, stage in enumerate(pipeline.stages):
         where = {"stage": stage.name}

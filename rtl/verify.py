@@ -18,20 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import CycleReport, Pipeline, Stream, simulate
-from hwsim.accelerator.beats import ints_to_bits, pack_bits, unpack_bits, valid_bits
+from hwsim.accelerator import Pipeline, simulate
+from hwsim.accelerator.beats import ints_to_bits, unpack_bits
 from hwsim.errors import HwsimError
 from hwsim.network import ArgMax, evaluate
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.rtl import runner, tools
-from hwsim.rtl.accelerator import LEVEL_BITS
-from hwsim.rtl.bench import WAIT_BITS, Bench, chunk_beats
+from hwsim.rtl.bench import Bench
 from hwsim.rtl.emit import SIMULATION, VERILOG, Emitted, read_folder
 from hwsim.rtl.explain import Failure, explain_cycles, explain_output
+from hwsim.rtl.job import Run, plan_runs, predicted, write_job
 from hwsim.rtl.verilog import to_verilog
-
-_LONGEST_WAIT = (1 << WAIT_BITS) - 1
-_RESET_IMAGES, _WATCHED_IMAGES = 2, 2
 
 
 class VerifyError(HwsimError):
@@ -83,23 +80,6 @@ class VerificationResult:
         return {**asdict(self), "waves": str(self.waves) if self.waves else None}
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One planned run: images, schedules and prediction.
-
-    abort_cycles: cycles of a first attempt that a reset cuts short. watch: compare what every
-    FIFO passes on, too.
-    """
-
-    name: str
-    images: np.ndarray
-    gaps: np.ndarray
-    stalls: np.ndarray
-    model: CycleReport
-    abort_cycles: int = 0
-    watch: bool = False
-
-
 def verify(
     folder: Path | str,
     simulator: str = "verilator",
@@ -127,7 +107,7 @@ def verify(
     started = time.perf_counter()
     with progress.task("reference and cycle model"):
         tensors = evaluate(emitted.pipeline.network, x)
-        planned = _plan(emitted.pipeline, x, gap_probability, stall_probability, seed)
+        planned = plan_runs(emitted.pipeline, x, gap_probability, stall_probability, seed)
     seconds["model"] = time.perf_counter() - started
     work = emitted.folder / SIMULATION / (simulator + ("-waves" if waves else ""))
     work.mkdir(parents=True, exist_ok=True)
@@ -138,7 +118,7 @@ def verify(
     job = work / "job"
     shutil.rmtree(job, ignore_errors=True)
     job.mkdir()
-    _write_job(job, emitted.pipeline, planned, tensors)
+    write_job(job, emitted.pipeline, planned, tensors)
     started = time.perf_counter()
     frames = sum(len(run.images) for run in planned)
     with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
@@ -177,39 +157,6 @@ def _check_request(
     return images
 
 
-def _waits(rng: np.random.Generator, probability: float, count: int) -> np.ndarray:
-    """Cycles to wait before each of ``count`` beats, pausing with ``probability`` each cycle."""
-    return np.minimum(rng.geometric(1 - probability, count) - 1, _LONGEST_WAIT)
-
-
-def _plan(
-    pipeline: Pipeline, x: np.ndarray, gap: float, stall: float, seed: int
-) -> tuple[_Run, ...]:
-    rng = np.random.default_rng(seed)
-    zero = np.zeros(1, np.int64)
-
-    def randomised(name: str, frames: int, abort: bool) -> _Run:
-        gaps = _waits(rng, gap, frames * pipeline.input.frame_beats)
-        stalls = _waits(rng, stall, frames * pipeline.output.frame_beats)
-        model = simulate(pipeline, frames, gaps, stalls)
-        cycles = int(rng.integers(1, model.frame_last_output[0] + 1)) if abort else 0
-        return _Run(name, x[:frames], gaps, stalls, model, cycles)
-
-    return (
-        _Run("back_to_back", x, zero, zero, simulate(pipeline, len(x))),
-        randomised("gaps_and_stalls", len(x), False),
-        randomised("after_reset", min(_RESET_IMAGES, len(x)), True),
-        _Run(
-            "every_tensor",
-            x[:_WATCHED_IMAGES],
-            zero,
-            zero,
-            simulate(pipeline, min(_WATCHED_IMAGES, len(x))),
-            watch=True,
-        ),
-    )
-
-
 def _build(emitted: Emitted, simulator: str, work: Path, waves: bool) -> None:
     bench = Bench(pipeline=emitted.pipeline)
     source = work / "bench.v"
@@ -218,89 +165,6 @@ def _build(emitted: Emitted, simulator: str, work: Path, waves: bool) -> None:
         source.write_text(text)
     ports = ("clk", "rst", *bench.signature.members)
     runner.build(simulator, work, (emitted.folder / VERILOG, source), ports, waves)
-
-
-def _chunks(rows: np.ndarray, beats: int) -> np.ndarray:
-    """Bits [beats, width] as bytes [chunks, bytes], ``beats`` to a chunk, 0 at the end."""
-    chunks = -(-len(rows) // beats)
-    padded = np.zeros((chunks * beats, rows.shape[1]), np.uint8)
-    padded[: len(rows)] = rows
-    return np.packbits(padded.reshape(chunks, -1), axis=1, bitorder="little")
-
-
-def _schedule_bits(waits: np.ndarray, beats: int) -> np.ndarray:
-    """One wait per beat, repeated cyclically, as bits [beats, WAIT_BITS]."""
-    bits = np.resize(waits, beats)[:, np.newaxis] >> np.arange(WAIT_BITS) & 1
-    return bits.astype(np.uint8)
-
-
-def _predicted(model: CycleReport) -> dict[str, Any]:
-    """The model's figures in the form in which the bench measures them."""
-    return {
-        "finished": True,
-        "cycles": model.total_cycles,
-        "first_input": list(model.frame_first_input),
-        "last_input": list(model.frame_last_input),
-        "first_output": list(model.frame_first_output),
-        "last_output": list(model.frame_last_output),
-        "busy": [stage.busy_cycles for stage in model.stages],
-        "blocked": [stage.blocked_cycles for stage in model.stages],
-        "high_water": [fifo.high_water for fifo in model.fifos],
-        "extra": 0,
-    }
-
-
-def _expected(
-    stream: Stream, tensors: Mapping[str, np.ndarray], frames: int
-) -> tuple[np.ndarray, ...]:
-    """Beats that a stream must carry, and which of their bits count."""
-    beats = pack_bits(stream, tensors[stream.tensor][:frames])
-    return _chunks(beats, 1), _chunks(valid_bits(stream), 1)
-
-
-def _write_job(
-    job: Path,
-    pipeline: Pipeline,
-    planned: tuple[_Run, ...],
-    tensors: Mapping[str, np.ndarray],
-) -> None:
-    x, y = pipeline.input, pipeline.output
-    feed_beats, taken_beats = chunk_beats(x.bits), chunk_beats(y.bits)
-    runs = {}
-    for run in planned:
-        frames = len(run.images)
-        n_in, n_out = frames * x.frame_beats, frames * y.frame_beats
-        arrays = {
-            "feed": _chunks(pack_bits(x, run.images), feed_beats),
-            "gaps": _chunks(_schedule_bits(run.gaps, n_in), feed_beats),
-            "stalls": _chunks(_schedule_bits(run.stalls, n_out), taken_beats),
-        }
-        arrays["expected"], arrays["mask"] = _expected(y, tensors, frames)
-        for fifo in pipeline.fifos if run.watch else ():
-            pair = _expected(fifo.stream, tensors, frames)
-            arrays[f"expected {fifo.name}"], arrays[f"mask {fifo.name}"] = pair
-        np.savez(job / f"{run.name}.npz", **arrays)  # type: ignore[arg-type]
-        runs[run.name] = {
-            "frames": frames,
-            "watch": run.watch,
-            "abort_cycles": run.abort_cycles,
-            "limit": run.model.total_cycles * 11 // 10 + 1000,
-            "predicted": _predicted(run.model),
-        }
-    (job / "job.json").write_text(
-        json.dumps(
-            {
-                "runs": runs,
-                "stages": [stage.name for stage in pipeline.stages],
-                "fifos": [fifo.name for fifo in pipeline.fifos],
-                "fifo_beats": [fifo.stream.frame_beats for fifo in pipeline.fifos],
-                "taken_beats": taken_beats,
-                "output_bits": y.bits,
-                "output_beats": y.frame_beats,
-                "level_bits": LEVEL_BITS,
-            }
-        )
-    )
 
 
 def _keep_waves(folder: Path, simulator: str, work: Path, job: Path) -> Path | None:
@@ -337,7 +201,7 @@ def _frames_shown(job: Path, task: Task) -> Iterator[None]:
 def _judge(
     emitted: Emitted,
     simulator: str,
-    planned: tuple[_Run, ...],
+    planned: tuple[Run, ...],
     tensors: dict[str, np.ndarray],
     outcome: dict[str, str | None],
     job: Path,
@@ -362,7 +226,7 @@ def _judge(
             if trace.is_file():
                 beats = json.loads(trace.read_text())
                 found += explain_output(run.name, pipeline, expected, beats, measured)
-            found += explain_cycles(run.name, pipeline, _predicted(run.model), measured)
+            found += explain_cycles(run.name, pipeline, predicted(run.model), measured)
             if outcome[run.name] is not None and not found:
                 found.append(Failure(run.name, "run", f"{run.name}: {outcome[run.name]}"))
             if run.name == "back_to_back" and measured["finished"]:
@@ -399,7 +263,7 @@ def _output(pipeline: Pipeline, beats: list[str]) -> np.ndarray:
     return unpack_bits(stream, ints_to_bits([int(b, 16) for b in beats], stream.bits))
 
 
-def _run_result(run: _Run, measured: dict[str, Any] | None, passed: bool) -> RunResult:
+def _run_result(run: Run, measured: dict[str, Any] | None, passed: bool) -> RunResult:
     model, figures = run.model, {}
     if measured is not None and measured["finished"]:
         last, first = measured["last_output"], measured["first_output"]
