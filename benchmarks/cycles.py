@@ -4,7 +4,7 @@ Verilator runs the emitted Verilog in the barest C++ harness there is (no cocotb
 compiled with -O3): one eval per clock edge, input always offered, output always taken. Both sides
 report CPU time; building and compiling is left out on both.
 
-    python benchmarks/cycles.py [--frames 20] [--designs small middle] [--json]
+    python benchmarks/cycles.py [--frames 2000] [--designs small middle] [--json]
 """
 
 from __future__ import annotations
@@ -140,11 +140,12 @@ def verilate(pipeline: Pipeline, folder: Path) -> Path:
         "-Wno-lint",
     ]
     command += ["--x-assign", "fast", "--x-initial", "fast", "--noassert", "-Mdir", folder / "obj"]
-    subprocess.run([*command, "accelerator.v", "main.cpp"], cwd=folder, check=True)
+    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL}
+    subprocess.run([*command, "accelerator.v", "main.cpp"], cwd=folder, **quiet)
     options = [f"{key}={value}" for key, value in tools.compiler(folder).items()]
     options += ["OPT_FAST=-O3", "OPT_SLOW=-O1", "OPT_GLOBAL=-O3", "CFG_CXXFLAGS_PCH_I=-include"]
     make = ["make", "-C", folder / "obj", "-f", "Vaccelerator.mk", "Vaccelerator", *options]
-    subprocess.run(make, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(make, **quiet)
     return folder / "obj" / "Vaccelerator"
 
 
@@ -178,7 +179,7 @@ def measure(name: str, frames: int, repeats: int = 5) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=2000)
     parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=["small", "middle"])
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()

@@ -57,6 +57,31 @@ def test_every_figure_equals_the_tick_simulator(seed: int) -> None:
         assert simulate(pipeline, frames, gaps, stalls) == expected
 
 
+@settings(max_examples=150)
+@given(SEEDS)
+def test_frames_that_must_repeat_are_like_frames_that_were_solved(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pipeline = random_pipeline(rng)
+    frames = int(rng.integers(2, 60))
+    waits = [[int(rng.integers(0, 3))] for _ in range(2)]
+    # A schedule of two equal pauses says the same, but is not taken as one that repeats.
+    try:
+        expected = simulate(pipeline, frames, *(2 * wait for wait in waits))
+    except DeadlockError:
+        with pytest.raises(DeadlockError):
+            simulate(pipeline, frames, *waits)
+    else:
+        assert simulate(pipeline, frames, *waits) == expected
+
+
+def test_many_frames_cost_no_more_than_a_few() -> None:
+    pipeline = random_pipeline(np.random.default_rng(1), Limits(channels=4, size=5, blocks=2))
+    pipeline = pipeline.with_depths({fifo.name: 4 for fifo in pipeline.fifos})
+    few, many = (simulate(pipeline, frames) for frames in (100, 100_000))
+    assert many.frame_last_output[:100] == few.frame_last_output
+    assert many.frame_interval_cycles == few.frame_interval_cycles
+
+
 # Each a constant of the contract, off by one in the solver's text.
 PLANTED = {
     "a slot is free": ("(k & fifos[fifo, RING_MASK])] + 1", "(k & fifos[fifo, RING_MASK])] + 2"),
