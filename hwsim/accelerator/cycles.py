@@ -95,24 +95,27 @@ def _ring(entries: int) -> int:
     return 1 << (entries - 1).bit_length()
 
 
-def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
-    """Stage table, output lists, need lists, FIFO table and sizes of the date rings."""
+def _tables(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stage table, FIFO table (constants filled in, state zero) and store of the solver."""
     index = {fifo.name: i for i, fifo in enumerate(pipeline.fifos)}
     stages = np.zeros((len(pipeline.stages), k.STAGE_COLUMNS), np.int64)
-    outs: list[int] = []
-    needs: list[int] = []
-    accept_size = done_size = 0
+    fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
+    lists: list[int] = []
+    ring_beats = [fifo.depth for fifo in pipeline.fifos]
+    done_sizes = []
     for row, stage in zip(stages, pipeline.stages, strict=True):
         t = stage.timing
         inputs = [index[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
         outputs = [index[fifo.name] for fifo in pipeline.outputs_of(stage.name)]
-        # Between the first row still needed and the row being written there are never more than
-        # the ring and the rows that one output row frees.
-        advance = max(t.row_advance(p) for p in range(t.out_rows))
-        ahead = t.row_slots + advance + t.kernel[0] + 1
-        accept_cap = _ring(ahead * t.cols * t.beats) if t.row_slots else 1
-        done_cap = _ring((-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols) if t.row_slots else 1
-        row[:] = (
+        done_size = 1
+        if not t.streaming:
+            # Between the first row still needed and the row being written there are never more
+            # than the ring and the rows that one output row frees.
+            advance = max(t.row_advance(p) for p in range(t.out_rows))
+            ahead = t.row_slots + advance + t.kernel[0] + 1
+            ring_beats[inputs[0]] = max(ring_beats[inputs[0]], ahead * t.cols * t.beats)
+            done_size = _ring((-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols)
+        row[: k.STAGE_CONSTANTS] = (
             t.rows,
             t.cols,
             t.beats,
@@ -127,32 +130,31 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, ...]:
             t.emit_last_pixel,
             t.emit_last_step,
             t.latency,
-            len(needs),
-            accept_size,
-            accept_cap - 1,
-            done_size,
-            done_cap - 1,
+            len(lists),
+            sum(done_sizes),
+            done_size - 1,
             inputs[0],
             inputs[1] if len(inputs) > 1 else -1,
-            len(outs),
+            len(lists) + len(t.need),
             len(outputs),
         )
-        outs += outputs
-        needs += t.need
-        accept_size += accept_cap
-        done_size += done_cap
-    fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
+        lists += [*t.need, *outputs]
+        done_sizes.append(done_size)
+    stages[:, k.DONE_AT] += len(lists)
+    at = len(lists) + sum(done_sizes)
     place = {stage.name: i for i, stage in enumerate(pipeline.stages)}
     outside = len(pipeline.stages)
-    at = 0
-    for i, fifo in enumerate(pipeline.fifos):
+    for row, fifo, kept in zip(fifos, pipeline.fifos, ring_beats, strict=True):
         beats = fifo.stream.frame_beats
-        size = _ring(2 * max(fifo.depth, beats) + SPARE_DATES)
+        size = _ring(max(kept, 2 * beats, fifo.depth + beats) + SPARE_DATES)
         ends = place.get(fifo.producer, outside), place.get(fifo.consumer, outside)
-        fifos[i] = fifo.depth, fifo.latency, beats, at, size - 1, *ends
-        at += size
-    sizes = np.array([at, accept_size, done_size], np.int64)
-    return stages, np.array(outs, np.int64), np.array(needs, np.int64), fifos, sizes
+        row[: k.FIFO_CONSTANTS] = (
+            fifo.depth, fifo.latency, beats, at, at + size, size - 1, *ends
+        )  # fmt: skip
+        at += 2 * size
+    store = np.zeros(at, np.int64)
+    store[: len(lists)] = lists
+    return stages, fifos, store
 
 
 def simulate(
@@ -219,14 +221,13 @@ def run_solver(
     The trace is [stages, bins, (busy, blocked)] in cycles. window: its first cycle, the one after
     its last, and the cycles of a bin; the last bin may be shorter. Raises DeadlockError.
     """
-    stages, outs, needs, fifos, sizes = _tables(pipeline)
+    stages, fifos, store = _tables(pipeline)
     bins = -(-(window[1] - window[0]) // window[2])
     trace = np.zeros((len(stages), bins, k.TRACE_COLUMNS), np.int64)
-    complete, state, fifo_state, dates = k.solve(
+    complete, dates = k.solve(
         stages,
-        outs,
-        needs,
         fifos,
+        store,
         next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE),
         next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK),
         frames,
@@ -235,7 +236,6 @@ def run_solver(
         pipeline.output.frame_beats,
         _cyclic(gaps),
         _cyclic(stalls),
-        sizes,
         lookback,
         np.array(window, np.int64),
         trace,
@@ -243,8 +243,8 @@ def run_solver(
     if not complete:
         full = [
             f"{fifo.name} (depth {fifo.depth})"
-            for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
+            for fifo, s in zip(pipeline.fifos, fifos, strict=True)
             if s[k.PUSHED] - s[k.POPPED] == fifo.depth
         ]
         raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
-    return state, fifo_state, dates, trace
+    return stages, fifos, dates, trace
