@@ -102,7 +102,7 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
     lists: list[int] = []
     ring_beats = [fifo.depth for fifo in pipeline.fifos]
-    done_sizes = []
+    done_sizes: list[int] = []
     for row, stage in zip(stages, pipeline.stages, strict=True):
         t = stage.timing
         inputs = [index[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
