@@ -159,6 +159,18 @@ def test_only_dependent_stages_are_redone(capsys: Any, copy: Path) -> None:
     assert load_result(copy / "out" / "result.json").accelerator.clock_mhz == 50
 
 
+def test_values_set_on_the_command_line(capsys: Any, copy: Path) -> None:
+    code, _, err = run(capsys, copy, "--set", "accelerator.clock_mhz=40")
+    assert code == 0
+    assert not stages(err)["simulate"]
+    assert load_result(copy / "out" / "result.json").accelerator.clock_mhz == 40
+    code, out, err = run(capsys, copy, "-q", "-s", "accelerator.clock_mhz=fast")
+    assert (code, out) == (2, "")
+    assert err == (
+        "hwsim: --set accelerator.clock_mhz: accelerator.clock_mhz: must be a number, not 'fast'\n"
+    )
+
+
 def test_deleted_outputs_are_made_again(capsys: Any, copy: Path) -> None:
     (copy / "out" / "network.hwnet").unlink()
     (copy / "out" / "verilog" / "manifest.json").unlink()

@@ -177,3 +177,36 @@ def test_validation_without_a_file() -> None:
     with pytest.raises(ConfigError) as caught:
         validate_config({"images": 0}, VerificationConfig, "options")
     assert str(caught.value) == "options: images: must be >= 1, not 0"
+
+
+def test_settings_replace_and_add_values() -> None:
+    settings = ["training.epochs=7", "model.channels=[8, 8]", "accelerator.fifo_depths.a=3"]
+    config = parse_config(BASE.replace("model: {}", "model:"), M, "x.yaml", settings)
+    assert config.training.epochs == 7
+    assert config.model.channels == (8, 8)
+    assert config.accelerator.fifo_depths == {"a": 3}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.epochs", "--set training.epochs: must be KEY=VALUE, as in training.epochs=10"),
+        ("training.=1", "--set training.=1: must be KEY=VALUE, as in training.epochs=10"),
+        (
+            "training.epochs=ten",
+            "--set training.epochs: training.epochs: must be an integer, not 'ten'",
+        ),
+        (
+            "training.epoch=10",
+            "--set training.epoch: training.epoch: unknown key; allowed: ",
+        ),
+        ("name.x=1", "--set name.x: name: is not a mapping, so nothing in it can be set"),
+        ("model.channels=[8, x]", "--set model.channels: model.channels[1]: must be an integer"),
+        ("model.channels=[8", "--set model.channels:1: is not valid YAML: "),
+    ],
+)
+def test_wrong_settings(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(BASE, M, "x.yaml", [setting])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

@@ -25,6 +25,15 @@ Experiment = Annotated[
     str,
     typer.Argument(metavar="EXPERIMENT", help="YAML file, or the name of a shipped experiment."),
 ]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        "-s",
+        metavar="KEY=VALUE",
+        help="Replace a value of the experiment, as in training.epochs=10; repeatable.",
+    ),
+]
 OutputFolder = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: runs/<name>.")
 ]

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from hwsim.run.engine import Figures
 
 
-def load_experiment(source: str) -> ExperimentConfig:
-    """The experiment in a YAML file, or the shipped one of that name."""
+def load_experiment(source: str, settings: Sequence[str] | None = None) -> ExperimentConfig:
+    """The experiment in a YAML file, or the shipped one of that name, with ``--set`` values."""
     from hwsim.config.experiment import ExperimentConfig
     from hwsim.config.loader import load_config
 
-    return load_config(source, ExperimentConfig)
+    return load_config(source, ExperimentConfig, settings=settings or ())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from hwsim.cli.common import (
     Output,
     OutputFolder,
     Quiet,
+    Settings,
     example,
     make_console,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @example("hwsim run quickstart -o runs/quickstart")
 def run(
     experiment: Experiment,
+    settings: Settings = None,
     output: OutputFolder = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -45,7 +47,7 @@ def run(
     Stages whose inputs did not change are not redone, and an interrupted run resumes. The folder
     gets network.hwnet, verilog/, result.json and report.html.
     """
-    config = load_experiment(experiment)
+    config = load_experiment(experiment, settings)
     out = Output("run", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
         if not quiet:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hwsim.cli.common import Experiment, Json, Output, OutputFolder, Quiet, example
+from hwsim.cli.common import Experiment, Json, Output, OutputFolder, Quiet, Settings, example
 from hwsim.cli.experiment import bring_up_to_date, load_experiment, open_workspace, percent
 
 
 @example("hwsim train fashion_mnist_mux -o runs/fashion")
 def train(
     experiment: Experiment,
+    settings: Settings = None,
     output: OutputFolder = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -23,7 +24,7 @@ def train(
     """
     from hwsim.cli.stages import NETWORK, STAGES
 
-    config = load_experiment(experiment)
+    config = load_experiment(experiment, settings)
     out = Output("train", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
         reports = bring_up_to_date(STAGES[:3], config, workspace, out)

@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from types import UnionType
@@ -28,11 +28,18 @@ class StrictModel(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_config(source: Path | str, model: type[Model], folder: str = "experiments") -> Model:
+def load_config(
+    source: Path | str,
+    model: type[Model],
+    folder: str = "experiments",
+    settings: Sequence[str] = (),
+) -> Model:
     """Read ``source`` as a ``model``.
 
     source: path of a YAML file, or the bare name of one shipped in ``hwsim/configs/<folder>``.
-    Raises ConfigError with file, line, key and what is allowed.
+    settings: ``KEY=VALUE`` texts that replace or add values, KEY dotted as in
+    ``training.epochs``, VALUE as in YAML.
+    Raises ConfigError with file, line (or setting), key and what is allowed.
     """
     path = find_config(source, folder)
     try:
@@ -41,7 +48,7 @@ def load_config(source: Path | str, model: type[Model], folder: str = "experimen
         raise ConfigError(f"cannot be read ({error.strerror})", file=path) from None
     except UnicodeDecodeError:
         raise ConfigError("is not UTF-8 text", file=path) from None
-    return parse_config(text, model, file=path)
+    return parse_config(text, model, path, settings)
 
 
 def find_config(source: Path | str, folder: str = "experiments") -> Path:
@@ -65,19 +72,49 @@ def shipped_configs(folder: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted(root.glob("*.yaml"))}
 
 
-def parse_config(text: str, model: type[Model], file: Path | str = "<text>") -> Model:
+def parse_config(
+    text: str, model: type[Model], file: Path | str = "<text>", settings: Sequence[str] = ()
+) -> Model:
     """Validate YAML ``text`` as a ``model``; ``file`` serves the error's text only."""
     data, lines = parse_yaml(text, file)
-    return validate_config(data, model, file, lines)
+    places = {key: f"{file}:{line}" for key, line in lines.items()}
+    for setting in settings:
+        places |= _replace(data, setting)
+    return validate_config(data, model, file, places)
+
+
+def _replace(data: Any, setting: str) -> dict[Key, str]:
+    """Put the value of a ``KEY=VALUE`` text into ``data``; the places of all that is new."""
+    name, equals, text = setting.partition("=")
+    place = f"--set {name}"
+    *above, last = name.strip().split(".")
+    if not equals or not all((*above, last)):
+        raise ConfigError("must be KEY=VALUE, as in training.epochs=10", file=f"--set {setting}")
+    value, lines = parse_yaml(text, place)
+    key: Key = ()
+    for part in above:
+        if isinstance(data, dict):
+            if data.get(part) is None:
+                data[part] = {}
+            data, key = data[part], (*key, part)
+    if not isinstance(data, dict):
+        raise ConfigError(
+            "is not a mapping, so nothing in it can be set", file=place, key=dotted(key)
+        )
+    data[last] = value
+    return {(*above, last, *inner): place for inner in ((), *lines)}
 
 
 def validate_config(
     data: Any,
     model: type[Model],
     file: Path | str | None = None,
-    lines: Mapping[Key, int] | None = None,
+    places: Mapping[Key, str] | None = None,
 ) -> Model:
-    """Validate plain data as a ``model``; ``file`` and ``lines`` serve the error's text only."""
+    """Validate plain data as a ``model``.
+
+    file, places: where the data, and where each key of it, came from, for the error's text.
+    """
     if not isinstance(data, dict):
         raise ConfigError("must hold a mapping ('key: value' lines)", file=file)
     try:
@@ -85,9 +122,8 @@ def validate_config(
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         key, message = _explain(error.errors(), model, data)
-        known = lines or {}
-        line = next((known[key[:n]] for n in range(len(key), 0, -1) if key[:n] in known), None)
-        where = f"{file}:{line}" if line else file
+        known = places or {}
+        where = next((known[key[:n]] for n in range(len(key), 0, -1) if key[:n] in known), file)
         raise ConfigError(message, file=where, key=dotted(key) or None) from None
 
 
