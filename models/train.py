@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import pickle
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +25,7 @@ from torch import Tensor
 
 from hwsim.config.training import ModelConfig, TrainingConfig
 from hwsim.errors import OutputError, StorageError
+from hwsim.files import whole_file
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset
 from hwsim.models.export import network_input, predict
@@ -333,14 +332,8 @@ def _fingerprint(
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` in one step: the file is whole or is the previous one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(state, file)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        torch.save(state, file)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -259,3 +259,10 @@ def test_forged_files(file: Path, change: Change, text: str) -> None:
         load(file)
     assert str(caught.value).startswith(f"{file}: {text}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_saved_network_may_be_read_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "n.hwnet"
+    save(random_network(np.random.default_rng(0)), path)
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [path]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
 
 from hwsim.errors import NetworkError, StorageError
+from hwsim.files import whole_file
 from hwsim.network.network import Network
 from hwsim.network.ops import OP_TYPES
 from hwsim.network.types import Alphabet, TensorType
@@ -82,14 +81,8 @@ def save(network: Network, path: Path | str) -> None:
     header, arrays = _header(network), _arrays(network)
     header["content_hash"] = _digest(header, arrays)
     blob = st_save(arrays, metadata={_KEY: json.dumps(header)})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(blob)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(blob)
 
 
 def load(path: Path | str) -> Network:

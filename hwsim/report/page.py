@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +14,7 @@ from markupsafe import Markup
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import StorageError
+from hwsim.files import whole_file
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
 from hwsim.result import Result, load_result
@@ -73,15 +72,8 @@ def build_report(folder: Path | str) -> Path:
         style=Markup((svg.HERE / "chart.css").read_text() + (svg.HERE / "style.css").read_text()),
     )
     path = folder / REPORT
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{REPORT}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with whole_file(path) as file:
+        file.write(text.encode())
     return path
 
 
