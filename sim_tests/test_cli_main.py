@@ -75,7 +75,7 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (["fly"], "No such command 'fly' (see hwsim --help)"),
         (["run"], "Missing argument 'EXPERIMENT' (see hwsim run --help)"),
-        (["run", "quickstart", "--fast"], "No such option: --fast (see hwsim run --help)"),
+        (["run", "quickstart", "--xyzzy"], "No such option: --xyzzy (see hwsim run --help)"),
         (
             ["run", "quickstrat"],
             "quickstrat: is neither a file nor one of the shipped experiments: "
@@ -114,6 +114,7 @@ def test_missing_data(capsys: Any, tmp_path: Path, monkeypatch: Any) -> None:
         "hwsim: mnist not found: put the four MNIST IDX files (train-images-idx3-ubyte, ..., with "
         "or without .gz) into data/mnist or set data.path or HWSIM_DATA (looked in data/mnist)\n"
     )
+    assert [path.name for path in tmp_path.iterdir()] == ["x.yaml"]
 
 
 @pytest.mark.parametrize(

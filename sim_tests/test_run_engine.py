@@ -116,10 +116,18 @@ def test_failed_stage_leaves_nothing(toy: Toy, error: BaseException) -> None:
     toy.fail = error
     with pytest.raises(type(error)):
         toy.run()
-    assert toy.files() == [".lock", "state.json"]
+    assert not toy.folder.exists()
     toy.fail = None
     assert toy.run() == ["a", "b"]
     assert (toy.folder / "sub" / "a.txt").read_text() == "x"
+
+
+def test_a_folder_that_was_there_stays(toy: Toy) -> None:
+    toy.folder.mkdir(parents=True)
+    toy.fail = RuntimeError("broken")
+    with pytest.raises(RuntimeError):
+        toy.run()
+    assert toy.files() == [".lock", "state.json"]
 
 
 def test_failed_stage_removes_what_an_older_run_of_it_left(toy: Toy) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hwsim.run.files import path_hash, remove, write_json
 
 _FORMAT = 1
 _STATE = "state.json"
+_LOCK = ".lock"
 
 
 class Workspace:
@@ -30,6 +31,7 @@ class Workspace:
     def __init__(self, folder: Path | str, experiment: str) -> None:
         self.folder = Path(folder)
         self.experiment = experiment
+        self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -39,7 +41,7 @@ class Workspace:
     def _load(self) -> dict[str, dict[str, Any]]:
         path = self.folder / _STATE
         if not path.exists():
-            if any(item.name != ".lock" for item in self.folder.iterdir()):
+            if any(item.name != _LOCK for item in self.folder.iterdir()):
                 raise OutputError(
                     f"{self.folder}: is not empty and holds no experiment; "
                     "choose another folder with -o"
@@ -65,16 +67,32 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out; raises OutputError when one is in."""
-        with (self.folder / ".lock").open("w") as file:
+        """Keep other processes out; raises OutputError when one is in.
+
+        Folders that were made for this workspace go again when nothing came of it.
+        """
+        with (self.folder / _LOCK).open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise OutputError(
                     f"{self.folder}: another hwsim command is using it; wait for it to end"
                 ) from None
-            self._save()
-            yield
+            try:
+                self._save()
+                yield
+            finally:
+                if {item.name for item in self.folder.iterdir()} <= {_STATE, _LOCK}:
+                    self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        if self._stages or not self._made:
+            return
+        (self.folder / _STATE).unlink(missing_ok=True)
+        (self.folder / _LOCK).unlink(missing_ok=True)
+        for path in self._made:
+            with suppress(OSError):  # somebody else uses it by now
+                path.rmdir()
 
     def is_current(self, stage: str, key: str) -> bool:
         """True when ``stage`` was finished with ``key`` and its outputs are as it left them."""
