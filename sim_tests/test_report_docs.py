@@ -16,11 +16,14 @@ from support.report_folder import balanced, four_layers, write_folder
 from hwsim.cli.main import app
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import parse_config
+from hwsim.config.training import DataConfig
+from hwsim.models.data import load_data
+from hwsim.network import load
 from hwsim.report import SECTIONS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-TUTORIALS = [ROOT / "docs" / f"tutorial-{name}.md" for name in ("fpga", "research")]
+TUTORIALS = [ROOT / "docs" / f"tutorial-{name}.md" for name in ("fpga", "research", "ml")]
 
 
 def blocks(path: Path, language: str = "") -> list[str]:
@@ -83,6 +86,17 @@ def test_section_in_tutorial_works(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (code,) = (block for block in blocks(TUTORIALS[1], "python") if "@section" in block)
     exec(compile(code, "tutorial", "exec"), {})
     assert "0 slices are pruned away." in (folder / "report.html").read_text()
+
+
+def test_code_in_the_tutorial_for_training_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(TUTORIALS[2], "python"):
+        exec(compile(code, "tutorial", "exec"), {})
+    assert load_data(DataConfig(set="npz", path="mine.npz")).shape == (1, 12, 12)
+    network = load("mine.hwnet")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(network.types)
 
 
 def test_picture_of_architecture_is_up_to_date() -> None:
