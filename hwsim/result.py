@@ -103,7 +103,8 @@ class Memory(_Section):
 
 
 class Energy(_Section):
-    """Energy of one frame; ``by_kind`` and ``by_stage`` sum up to ``total_pj`` each.
+    """Energy of one frame; ``by_kind``, and ``by_stage`` over all stages and kinds, sum up to
+    ``total_pj``.
 
     node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
     """
@@ -114,7 +115,7 @@ class Energy(_Section):
     total_pj: float
     power_mw: float
     by_kind: dict[str, float]
-    by_stage: dict[str, float]
+    by_stage: dict[str, dict[str, float]]
 
 
 class CycleFigure(_Section):

@@ -58,11 +58,14 @@ class EnergyReport:
         return {k: sum(part.pj for part in self.parts if part.kind == k) for k in KINDS}
 
     @property
-    def by_stage(self) -> dict[str, float]:
-        """pJ by stage, in order; a FIFO counts to the stage that fills it, the first to source."""
-        sums: dict[str, float] = {}
+    def by_stage(self) -> dict[str, dict[str, float]]:
+        """pJ of each of KINDS by stage, in order.
+
+        A FIFO counts to the stage that fills it, the first one to ``source``.
+        """
+        sums: dict[str, dict[str, float]] = {}
         for part in self.parts:
-            sums[part.stage] = sums.get(part.stage, 0.0) + part.pj
+            sums.setdefault(part.stage, dict.fromkeys(KINDS, 0.0))[part.kind] += part.pj
         return sums
 
 

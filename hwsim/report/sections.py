@@ -52,6 +52,7 @@ ROLE_CLASS = {
     "accumulator": "f3",
     "constants": "f4",
 }
+KIND_CLASS = {**ROLE_CLASS, "logic": "f5", "leakage": "f6"}
 
 
 def _stored(memory: Memory) -> int:
@@ -97,21 +98,22 @@ def energy(report: Report) -> Markup | None:
         return None
     total = found.total_pj or 1.0
 
-    def rows(parts: dict[str, float], classes: dict[str, str]) -> list[Bar]:
-        return [
-            Bar(
-                name,
-                [(classes.get(name, "f5"), pj, f"{name}: {quantity(pj * 1e-12, 'J')}")],
-                f"{quantity(pj * 1e-12, 'J')} ({percent(pj / total, 1)})",
-            )
-            for name, pj in parts.items()
+    def bar(name: str, parts: dict[str, float]) -> Bar:
+        segments = [
+            (KIND_CLASS[kind], pj, f"{name}, {kind}: {quantity(pj * 1e-12, 'J')}")
+            for kind, pj in parts.items()
         ]
+        whole = sum(parts.values())
+        return Bar(name, segments, f"{quantity(whole * 1e-12, 'J')} ({percent(whole / total, 1)})")
 
-    by_kind = dict(sorted(found.by_kind.items(), key=lambda item: -item[1]))
+    by_kind = sorted(found.by_kind.items(), key=lambda item: -item[1])
     return report.render(
         "energy.html",
-        kinds=bars(rows(by_kind, ROLE_CLASS), "Energy by kind"),
-        stages=bars(rows(found.by_stage, {}), "Energy by stage"),
+        kinds=bars([bar(kind, {kind: pj}) for kind, pj in by_kind], "Energy by kind"),
+        stages=bars(
+            [bar(stage, parts) for stage, parts in found.by_stage.items()],
+            "Energy by stage, in the colours of the kinds",
+        ),
     )
 
 
