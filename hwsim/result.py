@@ -103,8 +103,8 @@ class Memory(_Section):
 
 
 class Energy(_Section):
-    """Energy of one frame; ``by_kind``, and ``by_stage`` over all stages and kinds, sum up to
-    ``total_pj``.
+    """Energy of one frame; ``by_kind``, ``by_stage`` and, over both its levels,
+    ``by_stage_and_kind`` sum up to ``total_pj`` each.
 
     node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
     """
@@ -115,7 +115,8 @@ class Energy(_Section):
     total_pj: float
     power_mw: float
     by_kind: dict[str, float]
-    by_stage: dict[str, dict[str, float]]
+    by_stage: dict[str, float]
+    by_stage_and_kind: dict[str, dict[str, float]]
 
 
 class CycleFigure(_Section):

@@ -132,7 +132,7 @@ def test_parts_add_up_and_every_stage_is_there(seed: int) -> None:
     assert list(report.by_stage) == ["source", *(stage.name for stage in pipeline.stages)]
     assert sum(report.by_kind.values()) == pytest.approx(report.total_pj)
     for kind, pj in report.by_kind.items():
-        assert sum(kinds[kind] for kinds in report.by_stage.values()) == pytest.approx(pj)
+        assert sum(kinds[kind] for kinds in report.by_stage_and_kind.values()) == pytest.approx(pj)
     assert min(part.pj for part in report.parts) >= 0
 
 

@@ -115,8 +115,9 @@ def test_result(finished: Path) -> None:
     assert result.accelerator.frame_interval_cycles == 64
     assert result.energy is not None
     assert sum(result.energy.by_kind.values()) == pytest.approx(result.energy.total_pj)
-    stages = [sum(kinds.values()) for kinds in result.energy.by_stage.values()]
-    assert sum(stages) == pytest.approx(result.energy.total_pj)
+    assert sum(result.energy.by_stage.values()) == pytest.approx(result.energy.total_pj)
+    for stage, kinds in result.energy.by_stage_and_kind.items():
+        assert sum(kinds.values()) == pytest.approx(result.energy.by_stage[stage])
     assert [time.name for time in result.times] == STAGES[:-1]
 
 

@@ -58,7 +58,7 @@ class EnergyReport:
         return {k: sum(part.pj for part in self.parts if part.kind == k) for k in KINDS}
 
     @property
-    def by_stage(self) -> dict[str, dict[str, float]]:
+    def by_stage_and_kind(self) -> dict[str, dict[str, float]]:
         """pJ of each of KINDS by stage, in order.
 
         A FIFO counts to the stage that fills it, the first one to ``source``.
@@ -67,6 +67,11 @@ class EnergyReport:
         for part in self.parts:
             sums.setdefault(part.stage, dict.fromkeys(KINDS, 0.0))[part.kind] += part.pj
         return sums
+
+    @property
+    def by_stage(self) -> dict[str, float]:
+        """pJ by stage, in order."""
+        return {stage: sum(kinds.values()) for stage, kinds in self.by_stage_and_kind.items()}
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def energy(report: Report) -> Markup | None:
         "energy.html",
         kinds=bars([bar(kind, {kind: pj}) for kind, pj in by_kind], "Energy by kind"),
         stages=bars(
-            [bar(stage, parts) for stage, parts in found.by_stage.items()],
+            [bar(stage, parts) for stage, parts in found.by_stage_and_kind.items()],
             "Energy by stage, in the colours of the kinds",
         ),
     )

@@ -104,5 +104,6 @@ def simulate_figures(
             "power_mw": spent.power_mw,
             "by_kind": spent.by_kind,
             "by_stage": spent.by_stage,
+            "by_stage_and_kind": spent.by_stage_and_kind,
         },
     }
