@@ -124,7 +124,7 @@ class WindowControl(Component):
         super().__init__(
             {
                 "valid": In(1),
-                "ready": Out(1),
+                "ready": Out(1, init=int(timing.release > 1)),
                 "w_bank_row": Out(index(kh)),
                 "w_bank_col": Out(index(kw), init=timing.pad[1] % kw),
                 "w_slot": Out(index(slots)),
@@ -169,6 +169,7 @@ class WindowControl(Component):
         self._r_col = Signal(range(t.stride[1] * (t.out_cols - 1) + 1))
         last = min(t.kernel[1] - 1, t.pad[1] + t.cols - 1)
         self._r_last = Signal(range(t.pad[1] + t.cols), init=last)
+        self._w_pixel_done = Signal()
         self._w_row_done = Signal()
         self._r_row_done = Signal()
         ahead = Signal(range(-t.rows, most + 1))
@@ -200,11 +201,32 @@ class WindowControl(Component):
         return named(m, "available", (ahead > self._span) | ((ahead == self._span) & in_row))
 
     def _ready(self, m: Module, ahead: Signal) -> None:
-        """A slot is free when no later step needs its old content."""
+        """A slot is free when no later step needs its old content.
+
+        A register holds that for the writer's pixel, so that the handshake starts at once. It
+        is computed for the pixel that will be the writer's in the next cycle and from where
+        the reader is now. Without columns to compare it is simple enough to do without.
+        """
         t = self._timing
         over = named(m, "over", ahead - t.row_slots)
-        passed = named(m, "passed", (over < self._advance) & (self._w_col < self._r_col))
-        m.d.comb += self.ready.eq((over < 0) | passed)
+        if t.release == 1:
+            m.d.comb += self.ready.eq(over < 0)
+            return
+
+        def free(name: str, row: int, col: Value) -> Signal:
+            """Whether the slot at ``col`` is free, ``row`` rows below the writer's."""
+            passed = (over + row < self._advance) & (col < self._r_col)
+            return named(m, name, (over + row < 0) | passed)
+
+        same = free("free_here", 0, self._w_col)
+        next_col = free("free_next_col", 0, self._w_col + 1)
+        next_row = free("free_next_row", 1, Const(t.pad[1]))
+        with m.If(self._w_row_done):
+            m.d.sync += self.ready.eq(next_row)
+        with m.Elif(self._w_pixel_done):
+            m.d.sync += self.ready.eq(next_col)
+        with m.Else():
+            m.d.sync += self.ready.eq(same)
 
     def _writer(self, m: Module) -> None:
         t = self._timing
@@ -212,6 +234,7 @@ class WindowControl(Component):
         with m.If(self.valid & self.ready):
             m.d.sync += self.w_beat.eq(self.w_beat + 1)
             with m.If(self.w_beat == t.beats - 1):
+                m.d.comb += self._w_pixel_done.eq(1)
                 m.d.sync += [self.w_beat.eq(0), self._w_col.eq(self._w_col + 1)]
                 with m.If(self.w_bank_col == kw - 1):
                     m.d.sync += [self.w_bank_col.eq(0), self.w_at.eq(self.w_at + t.beats)]

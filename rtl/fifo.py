@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, unsigned
+from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, Signature
@@ -62,14 +62,10 @@ class Fifo(Component):
         depth = self._depth
         m.submodules.memory = memory = Memory(shape=unsigned(self._width), depth=depth, init=[])
         write = memory.write_port()
-        free = Signal(range(depth + 1), init=depth)
-        offered = Signal(range(depth + 1))
         taken = Signal()
-        m.d.comb += [self.i.room.eq(free != 0), taken.eq(self.o.valid & self.o.ready)]
-        m.d.sync += [
-            free.eq(free + taken - self.i.reserve),
-            self.level.eq(self.level + self.i.write - taken),
-        ]
+        m.d.comb += taken.eq(self.o.valid & self.o.ready)
+        _count(m, "free", taken, self.i.reserve, self.i.room, depth, depth)
+        m.d.sync += self.level.eq(self.level + self.i.write - taken)
 
         def step(pointer):
             wrapped = Signal.like(pointer, name=f"{pointer.name}_next")
@@ -86,22 +82,43 @@ class Fifo(Component):
         read_next = step(read_at)
         with m.If(taken):
             m.d.sync += read_at.eq(read_next)
-        m.d.comb += self.o.valid.eq(offered != 0)
         if fifo_latency(depth) == 1:
             read = memory.read_port(domain="comb")
             m.d.comb += read.addr.eq(read_at)
-            m.d.sync += offered.eq(offered + self.i.write - taken)
+            _count(m, "offered", self.i.write, taken, self.o.valid, depth, 0)
         else:
             # The memory reads one cycle ahead, each beat once: when the beat before it is taken,
             # or, into an empty FIFO, in the cycle after it was written.
             read = memory.read_port()
             written = Signal()
-            first = Signal()
+            m.d.sync += written.eq(self.i.write)
+            offered = _count(m, "offered", written, taken, self.o.valid, depth, 0)
+            first = written & ~self.o.valid
             m.d.comb += [
-                first.eq(written & (offered == 0)),
                 read.addr.eq(Mux(taken, read_next, read_at)),
                 read.en.eq(Mux(taken, written | (offered != 1), first)),
             ]
-            m.d.sync += [written.eq(self.i.write), offered.eq(offered + written - taken)]
         m.d.comb += self.o.payload.eq(read.data)
         return m
+
+
+def _count(
+    m: Module, name: str, up: Value, down: Value, some: Signal, most: int, init: int
+) -> Signal:
+    """A register that counts up and down between 0 and ``most``, and ``some``: it is not 0.
+
+    ``up`` and ``down`` come late in the cycle, so they only select among what is there already.
+    ``down`` may be set only while the count is not 0.
+    """
+    count = Signal(range(most + 1), name=name, init=init)
+    not_empty = Signal(name=f"{name}_any", init=init > 0)
+    more, less = Signal.like(count, name=f"{name}_more"), Signal.like(count, name=f"{name}_less")
+    last = Signal(name=f"{name}_last")
+    m.d.comb += [
+        more.eq(count + 1), less.eq(count - 1), last.eq(count == 1), some.eq(not_empty)
+    ]  # fmt: skip
+    with m.If(up & ~down):
+        m.d.sync += [count.eq(more), not_empty.eq(1)]
+    with m.If(down & ~up):
+        m.d.sync += [count.eq(less), not_empty.eq(~last)]
+    return count

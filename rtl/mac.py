@@ -8,6 +8,7 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component
 
+from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
 from hwsim.network import MuxConv2d
 from hwsim.rtl.stage import StageComponent
@@ -40,24 +41,26 @@ def multiply_constant(x: Value, weight: int) -> Value:
 class _Weights:
     """Where a step's taps and weights come from: on-chip memory, or constants in the fabric."""
 
-    def __init__(
-        self, m: Module, store: WeightStore, style: str, address: Value, enable: Value
-    ) -> None:
+    def __init__(self, m: Module, store: WeightStore, style: str, pipe: Pipe, key: str) -> None:
+        """``key`` names the step counter that is the address; words come at ``pipe``'s depth."""
         self.store = store
         self.fixed = style == "constant" and len(store.words) == 1
         if self.fixed:
             return
+        self.word = word = Signal(store.bits, name="weight_word", reset_less=True)
         if style == "constant":
-            word = Signal(store.bits, name="weight_word")
-            m.d.sync += word.eq(Array([Const(w, store.bits) for w in store.words])[address])
-            self.word: Value = word
+            m.d.sync += word.eq(
+                Array([Const(w, store.bits) for w in store.words])[pipe.at(key, pipe.latency - 1)]
+            )
         else:
+            early = pipe.latency - WEIGHT_READ
             m.submodules.weights = memory = Memory(
                 shape=unsigned(store.bits), depth=len(store.words), init=store.words
             )
             read = memory.read_port()
-            m.d.comb += [read.addr.eq(address), read.en.eq(enable)]
-            self.word = read.data
+            m.d.comb += [read.addr.eq(pipe.at(key, early)), read.en.eq(pipe.at("start", early))]
+            # Block memories are slow to answer: what follows starts at a register.
+            m.d.sync += word.eq(read.data)
 
     def _slot(self, o: int, i: int) -> Value:
         at = (o * self.store.weight.shape[2] + i) * self.store.slot_bits
@@ -92,12 +95,12 @@ class MacStage(StageComponent):
         store = weight_store(stage)
         assert store is not None
         if stage.timing.streaming:
-            (beat,) = pipe.register([self.i0.payload], "x")
-            beats = [beat]
+            beats = [self.i0.payload]
+            for n in range(WEIGHT_READ):
+                beats = pipe.register(beats, f"x{n}")
         else:
             beats = window_taps(m, control, self.i0.payload, pipe)
-        address, start = (pipe.at(key, pipe.latency - 1) for key in ("address", "start"))
-        weights = _Weights(m, store, stage.fold.weights, address, start)
+        weights = _Weights(m, store, stage.fold.weights, pipe, "address")
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
         products = []
@@ -132,8 +135,7 @@ class DepthwiseStage(StageComponent):
         store = weight_store(stage)
         assert store is not None
         taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
-        address, start = (pipe.at(key, pipe.latency - 1) for key in ("n", "start"))
-        weights = _Weights(m, store, stage.fold.weights, address, start)
+        weights = _Weights(m, store, stage.fold.weights, pipe, "n")
         lanes = stage.inputs[0].lanes
         products = [
             weights.product(tap[lane], lane, 0, t)

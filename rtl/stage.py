@@ -115,7 +115,7 @@ def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> 
     """``clamp((x * multiplier + bias) >> shift, lo, hi)`` on each lane.
 
     The constants of the beat's channels come from a store that is read while the last register
-    before the requantizer is filled. One cycle, two when there is a multiplication.
+    before the requantizer is filled. Two cycles, three when there is a multiplication.
     """
     store, op = requantize_store(stage), stage.rider
     assert store is not None
@@ -147,9 +147,12 @@ def requantize(m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe) -> 
         ]
         held = pipe.register([*products, *biases], "scaled_r")
         values, biases = held[: len(products)], held[len(products) :]
+    sums = [
+        named(m, f"sum_{n}", x + b, total)
+        for n, (x, b) in enumerate(zip(values, biases, strict=True))
+    ]
     out = []
-    for n, (x, b) in enumerate(zip(values, biases, strict=True)):
-        shifted = named(m, f"shifted_{n}", named(m, f"sum_{n}", x + b, total) >> op.shift)
-        low = Mux(shifted < op.lo, op.lo, shifted)
-        out.append(named(m, f"clamped_{n}", Mux(shifted > op.hi, op.hi, low)))
+    for n, x in enumerate(pipe.register([x >> op.shift for x in sums], "shifted")):
+        low = Mux(x < op.lo, op.lo, x)
+        out.append(named(m, f"clamped_{n}", Mux(x > op.hi, op.hi, low)))
     return pipe.register(out, f"{op.name}_r")

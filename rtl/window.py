@@ -13,8 +13,8 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
     """Write accepted beats and read the window of each step.
 
     ``data`` is the beat being accepted. Returns one beat per tap, row by row, zero outside the
-    image; valid WINDOW_READ cycles after the step's start for a 1x1 kernel, else one more (the
-    banks are turned into place and put in registers). ``pipe`` advances accordingly.
+    image; valid ``window_read(kernel)`` cycles after the step's start, as far as ``pipe``
+    advances.
 
     Writes and reads both pass through one register before they reach the memories, which takes
     the controller's decisions off the address lines and leaves the order of accesses as it was.
@@ -66,21 +66,34 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
             row.append(read.data)
         banks.append(row)
     pipe.advance()
-    if timing.kernel == (1, 1):
-        return [banks[0][0]]
-    top, left = pipe["bank_row"], pipe["bank_col"]
-    rows = [
-        [Array([banks[(r + dy) % kh][x] for r in range(kh)])[top] for x in range(kw)]
-        for dy in range(kh)
-    ]
-    rows = [[named(m, f"row_{y}_{x}", v) for x, v in enumerate(row)] for y, row in enumerate(rows)]
-    taps = []
-    for dy in range(kh):
-        for dx in range(kw):
-            value = Array([rows[dy][(c + dx) % kw] for c in range(kw)])[left]
-            valid = pipe["row_valid"][dy] & pipe["col_valid"][dx]
-            taps.append(Mux(valid, value, 0))
-    return pipe.register(taps, "tap")
+    if kh > 1:
+        top = pipe["bank_row"]
+        turned = [
+            Array([banks[(r + dy) % kh][x] for r in range(kh)])[top]
+            for dy in range(kh)
+            for x in range(kw)
+        ]
+        flat = pipe.register(
+            [_where(pipe["row_valid"], n // kw, v) for n, v in enumerate(turned)], "row"
+        )
+        banks = [flat[dy * kw : (dy + 1) * kw] for dy in range(kh)]
+    if kw > 1:
+        left = pipe["bank_col"]
+        turned = [
+            Array([banks[dy][(c + dx) % kw] for c in range(kw)])[left]
+            for dy in range(kh)
+            for dx in range(kw)
+        ]
+        flat = pipe.register(
+            [_where(pipe["col_valid"], n % kw, v) for n, v in enumerate(turned)], "tap"
+        )
+        banks = [flat[dy * kw : (dy + 1) * kw] for dy in range(kh)]
+    return [value for row in banks for value in row]
+
+
+def _where(valid: Value, n: int, value: Value) -> Value:
+    """``value`` where bit ``n`` of ``valid`` is set, else zero."""
+    return Mux(valid[n], value, 0)
 
 
 def window_control_bits(control: WindowControl) -> dict[str, Value]:

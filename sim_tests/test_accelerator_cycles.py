@@ -91,8 +91,8 @@ PLANTED = {
     "the next beat": ("max(time + 1", "max(time + 2"),
     "a step after its beat": ("(need & mask)] + 1)", "(need & mask)])"),
     "a beat after the last step on its slot": (
-        "(pixel & stages[i, DONE_MASK])] + 1",
-        "(pixel & stages[i, DONE_MASK])]",
+        "(pixel & stages[i, DONE_MASK])] + stages[i, RELEASE]",
+        "(pixel & stages[i, DONE_MASK])] + stages[i, RELEASE] - 1",
     ),
     "rows in the ring": (
         "stages[i, W_ROW] - stages[i, SLOTS]",

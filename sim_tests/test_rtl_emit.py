@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from hwsim.rtl import emit
 from hwsim.rtl.accelerator import STAGES
 from hwsim.rtl.bench import Bench
 from hwsim.rtl.emit import generate, read_folder
-from hwsim.rtl.synth import check_verilog, read_check
+from hwsim.rtl.synth import check_verilog, read_check, synth
+from hwsim.rtl.tools import ToolError
 from hwsim.rtl.verilog import to_verilog
 
 STREAMS = [
@@ -233,6 +235,38 @@ def test_yosys_reads_many(tmp_path: Path, first: int) -> None:
     for seed in range(first, first + 20):
         found |= yosys_reads(seed, tmp_path / str(seed))
     assert found == set(STAGES)
+
+
+@pytest.mark.slow
+def test_a_design_is_placed_and_timed(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "design")
+    result = synth(tmp_path / "design", "ecp5")
+    assert result.resources["lut"] > 0
+    assert result.resources["ff"] > 0
+    path = result.slowest
+    assert path is not None
+    assert result.fmax_mhz is not None
+    assert path.start
+    assert path.end
+    # The slowest path is what sets the clock; both figures are rounded.
+    assert path.logic_ns + path.routing_ns == pytest.approx(1000 / result.fmax_mhz, abs=0.03)
+    assert json.loads((tmp_path / "design" / "synthesis.json").read_text()) == result.to_json()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["ice40", "xc7"])
+def test_a_design_is_mapped(folder: Path, tmp_path: Path, target: str) -> None:
+    shutil.copytree(folder, tmp_path / "design")
+    result = synth(tmp_path / "design", target)
+    assert result.fmax_mhz is None
+    assert result.slowest is None
+    assert result.resources["lut"] > 0
+    assert result.resources["ff"] > 0
+
+
+def test_unknown_target(folder: Path) -> None:
+    with pytest.raises(ToolError, match="target must be one of ecp5, ice40, xc7, not 'virtex'"):
+        synth(folder, "virtex")
 
 
 @pytest.mark.parametrize(

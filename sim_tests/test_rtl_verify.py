@@ -146,7 +146,7 @@ def test_a_wrong_cycle_in_the_model_is_named(folder: Path, monkeypatch: pytest.M
 
 
 def test_a_standstill_is_named(copy: Path) -> None:
-    edit(copy, "accelerator_fifo_pool__mean", r"assign o__valid = .*;", "assign o__valid = 1'b0;")
+    edit(copy, "accelerator_fifo_pool__mean", r"o__valid <= .*;", "o__valid <= 1'b0;")
     result = verify(copy, SIMULATOR, images=2)
     assert not result.passed
     assert result.edited == ("accelerator.v",)
@@ -162,7 +162,7 @@ def test_a_standstill_is_named(copy: Path) -> None:
 
 
 def test_verilog_that_does_not_compile(copy: Path) -> None:
-    edit(copy, "accelerator_fifo_pool__mean", r"assign o__valid = .*;", "assign o__valid = ;")
+    edit(copy, "accelerator_fifo_pool__mean", r"o__valid <= .*;", "o__valid <= ;")
     with pytest.raises(ToolError, match=f"{SIMULATOR} could not build the bench: .*accelerator.v"):
         verify(copy, SIMULATOR)
 

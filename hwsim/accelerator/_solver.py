@@ -30,6 +30,7 @@ from hwsim.jit import njit
     KERNEL_Y,
     KERNEL_X,
     SLOTS,
+    RELEASE,
     GROUPS,
     STEPS,
     EMIT_PIXEL,
@@ -43,7 +44,7 @@ from hwsim.jit import njit
     OUT_AT,
     OUT_COUNT,
     STAGE_CONSTANTS,
-) = range(25)
+) = range(26)
 (
     W_ROW,
     W_COL,
@@ -213,7 +214,7 @@ def _release(i, stages, store):  # type: ignore[no-untyped-def]
     finished = (stages[i, R_FRAME] * out_rows + stages[i, R_P]) * out_cols + stages[i, R_Q]
     if pixel >= finished:
         return UNKNOWN
-    return store[stages[i, DONE_AT] + (pixel & stages[i, DONE_MASK])] + 1
+    return store[stages[i, DONE_AT] + (pixel & stages[i, DONE_MASK])] + stages[i, RELEASE]
 
 
 @njit

@@ -125,6 +125,7 @@ def _tables(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             *t.pad,
             *t.kernel,
             t.row_slots,
+            t.release,
             t.groups,
             t.steps,
             t.emit_last_pixel,

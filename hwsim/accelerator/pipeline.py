@@ -15,7 +15,13 @@ from typing import Any
 
 from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
 from hwsim.accelerator.ring import size_ring
-from hwsim.accelerator.timing import WINDOW_READ, Timing, fifo_latency, tree_registers
+from hwsim.accelerator.timing import (
+    WEIGHT_READ,
+    Timing,
+    fifo_latency,
+    tree_registers,
+    window_read,
+)
 from hwsim.errors import MappingError
 from hwsim.network import (
     INPUT,
@@ -347,10 +353,10 @@ def _kind(op: Op) -> str:
 
 
 def requantize_latency(op: Requantize | None) -> int:
-    """Cycles of a requantizer: one to multiply (unless all multipliers are 1), one to finish."""
+    """Cycles of a requantizer: multiply (unless all multipliers are 1), add, clamp."""
     if op is None:
         return 0
-    return 1 if (op.multiplier == 1).all() else 2
+    return 2 if (op.multiplier == 1).all() else 3
 
 
 def mac_terms(op: Op, simd: int) -> int:
@@ -380,9 +386,8 @@ def _timing(
     assert isinstance(op, (Conv2d, MaxPool2d, AvgPool2d))
     pad = op.pad if isinstance(op, Conv2d) else (0, 0)
     terms = op.kernel[0] * op.kernel[1]
-    rotate = int(terms > 1)
     product = int(kind == "depthwise")
-    latency = WINDOW_READ + rotate + product + tree_registers(terms) + tail
+    latency = window_read(op.kernel) + product + tree_registers(terms) + tail
     return Timing(
         rows,
         cols,
@@ -405,14 +410,13 @@ def _mac_timing(op: Op, fold: Fold, x: Stream, tail: int, output: Stream) -> Tim
     whole = isinstance(op, Linear)
     if whole:
         rows, cols, beats = 1, 1, x.frame_beats
-    rotate = int(kernel != (1, 1))
     accumulate = int(beats > 1)
     pointwise = kernel == (1, 1) and stride == (1, 1)
     if pointwise:
         # A window of one pixel does not look at its neighbours: the rows may as well be pixels.
         rows, cols = rows * cols, 1
     streaming = pointwise and groups == 1
-    fetch = 1 if streaming else WINDOW_READ + rotate
+    fetch = WEIGHT_READ if streaming else window_read(kernel)
     latency = fetch + 1 + tree_registers(mac_terms(op, fold.simd)) + accumulate + tail
     return Timing(
         rows,

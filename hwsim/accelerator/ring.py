@@ -39,6 +39,7 @@ def pace(timing: Timing) -> float:
         _pace(
             FRAMES,
             timing.row_slots,
+            timing.release,
             (timing.rows, timing.cols, timing.beats),
             (timing.out_rows, timing.out_cols, timing.groups * timing.steps),
             timing.kernel,
@@ -50,7 +51,7 @@ def pace(timing: Timing) -> float:
 
 
 @njit
-def _pace(frames, slots, x, y, kernel, stride, pad, lead):  # type: ignore[no-untyped-def]
+def _pace(frames, slots, release, x, y, kernel, stride, pad, lead):  # type: ignore[no-untyped-def]
     """Play the contract pixel by pixel; x, y: (rows, columns, cycles per pixel) in and out."""
     rows, cols, beats = x
     out_rows, out_cols, steps = y
@@ -74,7 +75,7 @@ def _pace(frames, slots, x, y, kernel, stride, pad, lead):  # type: ignore[no-un
                     f, r = release_row // out_rows, release_row % out_rows
                     released = f * rows + max(0, stride[0] * r - pad[0])
                 left = min((col + pad[1]) // stride[1] + 1, out_cols)
-                free = done[(release_row - 1) * out_cols + left - 1] + 1
+                free = done[(release_row - 1) * out_cols + left - 1] + release
             last_write = max(last_write + beats, free)
             written[pixel_in] = last_write
             pixel_in += 1

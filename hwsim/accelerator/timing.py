@@ -7,9 +7,9 @@ one a cycle. All dates below are clock cycles; ``start(u)`` is the cycle in whic
 * A **streaming** stage has no storage: step u takes beat u from every input FIFO in the cycle in
   which it starts.
 * A **windowed** stage keeps ``row_slots`` rows of input in a ring. Beats are accepted in raster
-  order, ``accept(j) >= start(u) + 1``, where u is the last step before the window has moved on
-  past the pixel whose slot beat j takes over, and a step waits for the last beat of its window,
-  ``start(u) >= accept(need(u)) + 1``.
+  order, ``accept(j) >= start(u) + release``, where u is the last step before the window has moved
+  on past the pixel whose slot beat j takes over, and a step waits for the last beat of its
+  window, ``start(u) >= accept(need(u)) + 1``.
 * A step that emits waits for a credit of every output FIFO:
   ``start(u) >= pop(t - depth) + 1`` for output beat t; the beat enters the FIFO at
   ``start(u) + latency`` and can be taken ``FIFO latency`` cycles later.
@@ -27,8 +27,8 @@ from hwsim.network.ops import window_size
 TREE_LEVELS_PER_REGISTER = 2
 """Adder levels between two registers of an adder tree."""
 
-WINDOW_READ = 2
-"""Cycles from a step's start to its window: a register for the addresses, then the memories."""
+WEIGHT_READ = 2
+"""Cycles from an address to the weight word: the memory, then a register behind it."""
 
 SHALLOW_FIFO = 32
 """FIFOs up to this depth read their memory asynchronously (LUT RAM), deeper ones in one clock."""
@@ -37,6 +37,15 @@ SHALLOW_FIFO = 32
 def fifo_latency(depth: int) -> int:
     """Cycles from entering a FIFO to being offered at its output."""
     return 1 if depth <= SHALLOW_FIFO else 2
+
+
+def window_read(kernel: tuple[int, int]) -> int:
+    """Cycles from a step's start to its window.
+
+    A register for the addresses, the memories, and one register for each direction in which
+    there is more than one bank to turn into place.
+    """
+    return 2 + (kernel[0] > 1) + (kernel[1] > 1)
 
 
 def tree_registers(terms: int) -> int:
@@ -77,6 +86,15 @@ class Timing:
     @property
     def streaming(self) -> bool:
         return self.row_slots == 0
+
+    @property
+    def release(self) -> int:
+        """Cycles from the last step on a slot to the first beat that may take it over.
+
+        One to move on; where columns have to be compared, one for the register that tells the
+        writer.
+        """
+        return 1 if self.cols == 1 else 2
 
     @property
     def out_rows(self) -> int:

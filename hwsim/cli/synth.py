@@ -31,15 +31,7 @@ def synth(
 
     out = Output("synth", as_json=as_json, quiet=quiet)
     result = synthesise(folder, target, out.progress)
-    document = {
-        "folder": str(folder),
-        "target": result.target,
-        "resources": dict(result.resources),
-        "fmax_mhz": result.fmax_mhz,
-        "cells": dict(result.cells),
-        "tools": dict(result.tools),
-    }
-    out.finish(document, lambda: _people(result))
+    out.finish({"folder": str(folder), **result.to_json()}, lambda: _people(result))
 
 
 def _people(result: SynthesisResult) -> Iterator[RenderableType]:
@@ -47,3 +39,8 @@ def _people(result: SynthesisResult) -> Iterator[RenderableType]:
     yield f"{result.target}: {', '.join(parts)}"
     if result.fmax_mhz is not None:
         yield f"highest clock after place and route: {result.fmax_mhz:g} MHz"
+    if (path := result.slowest) is not None:
+        yield (
+            f"slowest path: {path.start} -> {path.end}, "
+            f"{path.logic_ns:g} ns in logic, {path.routing_ns:g} ns in wires"
+        )

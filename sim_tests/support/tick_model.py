@@ -62,6 +62,7 @@ class _Stage:
             for n in range(t.steps)
         ]
         self.at = 0  # next step
+        self.shown = 0  # next step as it was a cycle ago: what the writer knows of wide rows
 
     def accepts(self, now: int) -> bool:
         """A windowed stage takes a beat when no later window touches the pixel it replaces."""
@@ -73,9 +74,10 @@ class _Stage:
         old = row - t.row_slots
         if old < 0:
             return True
-        if self.at == len(self.steps):
+        known = self.at if t.cols == 1 else self.shown
+        if known == len(self.steps):
             return True
-        frame, p, q, _, _ = self.steps[self.at]
+        frame, p, q, _, _ = self.steps[known]
         passed = frame * t.rows + t.first_row(p)
         if p + 1 < t.out_rows:
             following = frame * t.rows + t.first_row(p + 1)
@@ -153,6 +155,7 @@ def play(
                 stage.ins[0].take()
                 stage.arrivals.append(now)
             stage.blocked += counts and has_data and not starts
+            stage.shown = stage.at
             if starts:
                 if stage.t.streaming:
                     for fifo in stage.ins:
