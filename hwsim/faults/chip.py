@@ -1,0 +1,241 @@
+"""One chip: the same failing cells wherever it is asked for, nothing stored for healthy ones.
+
+Cell (word, bit) of memory ``name`` draws a 32-bit number from Philox: counter = (index of the
+cell // 4, number of the memory, stream), key = seed, lane = index mod 4. Read as a share of 2**32
+it is the cell's *critical probability* (after the spatial model, see ``Spatial``): the cell fails
+at every bit error rate above it, hence a chip's faults at a higher voltage are among those at a
+lower one, and faults of different technologies at one error rate are the same cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from hwsim.errors import HwsimError
+from hwsim.faults.philox import philox
+from hwsim.faults.technology import MemoryTechnology, VoltageError
+from hwsim.jit import njit
+
+CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
+"""Streams of the generator: what a number decides."""
+
+_CHUNK = 1 << 20
+
+
+class ChipError(HwsimError):
+    """A chip cannot be made as described; says what is allowed."""
+
+
+@dataclass(frozen=True)
+class Spatial:
+    """How failures cluster, and where words lie.
+
+    column, row, bank: share of the variance of the (normal) critical voltage that all cells of a
+    column, row or bank have in common, each >= 0, in sum < 1; 0: cells are independent. Whatever
+    they are, every single cell fails with the same probability. banks: equal banks, one above
+    the other, that the rows are divided into. interleave: words that share a physical row, bit by
+    bit (column multiplexing). offset: physical row of word 0; words wrap around.
+    """
+
+    column: float = 0.0
+    row: float = 0.0
+    bank: float = 0.0
+    banks: int = 1
+    interleave: int = 1
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        shares = (self.column, self.row, self.bank)
+        if min(shares) < 0 or sum(shares) >= 1:
+            raise ChipError(f"column, row and bank must be >= 0 with a sum < 1, not {shares}")
+        if self.banks < 1 or self.interleave < 1 or self.offset < 0:
+            raise ChipError("banks and interleave must be >= 1, offset >= 0")
+
+    @property
+    def independent(self) -> bool:
+        return self.column == self.row == self.bank == 0
+
+    def cell(self, word: np.ndarray, bit: np.ndarray, words: int, bits: int) -> np.ndarray:
+        """Physical index of logical cells: row times columns, plus column."""
+        k = self.interleave
+        place = (word + self.offset * k) % self._room(words)
+        return place // k * (bits * k) + bit * k + place % k
+
+    def logical(self, cell: np.ndarray, words: int, bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Word and bit of physical cells; words past the last one do not exist."""
+        k = self.interleave
+        row, column = np.divmod(cell, bits * k)
+        place = row * k + column % k
+        return (place - self.offset * k) % self._room(words), column // k
+
+    def _room(self, words: int) -> int:
+        """Words that the rows have room for."""
+        return -(-words // self.interleave) * self.interleave
+
+    def rows(self, words: int) -> int:
+        return -(-words // self.interleave)
+
+
+@dataclass(frozen=True, eq=False)
+class FaultList:
+    """Failing cells of one memory, in the order of (word, bit).
+
+    word, bit: int64 [faults]. reads: int8 [faults]: 0 or 1 for a cell that always reads so, -1
+    for one that flips. critical: float64 [faults], bit error rate above which the cell fails.
+    words, bits: size of the memory.
+    """
+
+    words: int
+    bits: int
+    word: np.ndarray
+    bit: np.ndarray
+    reads: np.ndarray
+    critical: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.word)
+
+    def below(self, probability: float) -> FaultList:
+        """Those that still fail at a lower bit error rate."""
+        kept = self.critical < probability
+        return FaultList(
+            self.words,
+            self.bits,
+            self.word[kept],
+            self.bit[kept],
+            self.reads[kept],
+            self.critical[kept],
+        )
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip of ``technology``; ``seed`` (0 .. 2**64 - 1) is its identity."""
+
+    technology: MemoryTechnology
+    seed: int
+    spatial: Spatial = field(default_factory=Spatial)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 1 << 64:
+            raise ChipError(f"seed must be 0..2^64 - 1, not {self.seed}")
+
+    def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
+        """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin.
+
+        Raises VoltageError outside the technology's data.
+        """
+        return self.faults_at(memory, words, bits, self.technology.probability(voltage_rel))
+
+    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+        """The same at a bit error rate (share of cells that fail), 0..1."""
+        if not 0 <= probability <= 1:
+            raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
+        number = memory_number(memory)
+        k0, k1 = self.seed & 0xFFFFFFFF, self.seed >> 32
+        rows, columns = self.spatial.rows(words), bits * self.spatial.interleave
+        if self.spatial.independent:
+            limit = min(int(np.ceil(probability * 2.0**32)), 1 << 32)
+            cell, drawn = _scan(rows * columns, limit, number, k0, k1)
+            critical = drawn / 2.0**32
+        else:
+            cell, critical = self._clustered(rows, columns, probability, number)
+        word, bit = self.spatial.logical(cell, words, bits)
+        real = word < words
+        cell, word, bit, critical = cell[real], word[real], bit[real], critical[real]
+        order = np.lexsort((bit, word))
+        cell, word, bit, critical = cell[order], word[order], bit[order], critical[order]
+        model = self.technology.faults
+        if model.kind == "flip":
+            reads = np.full(len(cell), -1, np.int8)
+        else:
+            drawn = _draw(cell, PREFERENCES, number, k0, k1)
+            reads = (drawn < model.ones * 2.0**32).astype(np.int8)
+        return FaultList(words, bits, word, bit, reads, critical)
+
+    def _clustered(
+        self, rows: int, columns: int, probability: float, number: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Failing physical cells and their critical probabilities, where cells share variance."""
+        s = self.spatial
+        k0, k1 = self.seed & 0xFFFFFFFF, self.seed >> 32
+        own = np.sqrt(1 - s.column - s.row - s.bank)
+
+        def shared(count: int, stream: int, share: float) -> np.ndarray:
+            drawn = _draw(np.arange(count), stream, number, k0, k1)
+            return np.sqrt(share) * ndtri((drawn + 0.5) / 2.0**32)
+
+        by_column = shared(columns, COLUMNS, s.column)
+        bank = np.arange(rows) * s.banks // max(rows, 1)
+        by_row = shared(rows, ROWS, s.row) + shared(s.banks, BANKS, s.bank)[bank]
+        cells, criticals = [np.zeros(0, np.int64)], [np.zeros(0)]
+        step = max(1, _CHUNK // columns)
+        for first in range(0, rows, step):
+            cell = np.arange(first * columns, min(first + step, rows) * columns)
+            drawn = _draw(cell, CELLS, number, k0, k1)
+            z = own * ndtri((drawn + 0.5) / 2.0**32)
+            z += by_row[cell // columns] + by_column[cell % columns]
+            critical = ndtr(z)
+            kept = critical < probability
+            cells.append(cell[kept])
+            criticals.append(critical[kept])
+        return np.concatenate(cells), np.concatenate(criticals)
+
+
+def memory_number(name: str) -> int:
+    """32-bit number of a memory, from its name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
+
+
+def _scan(cells: int, limit: int, number: int, k0: int, k1: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cells 0 .. cells - 1 whose number is below ``limit``, ascending, and the numbers."""
+    expected = cells * limit / 2.0**32
+    room = int(expected + 8 * np.sqrt(expected) + 64)
+    while True:
+        found = np.empty(room, np.int64)
+        drawn = np.empty(room, np.uint32)
+        count = _scan_into(cells, np.uint64(limit), *map(np.uint64, (number, k0, k1)), found, drawn)
+        if count <= room:
+            return found[:count], drawn[:count]
+        room = count
+
+
+@njit
+def _scan_into(cells, limit, number, k0, k1, found, drawn):  # type: ignore[no-untyped-def]
+    """Write cells below ``limit`` as far as there is room; returns how many there are."""
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    count, room = 0, len(found)
+    for block in range((cells + 3) // 4):
+        b = np.uint64(block)
+        lanes = philox(b & low, b >> half, number, np.uint64(CELLS), k0, k1)
+        if min(lanes[0], lanes[1], lanes[2], lanes[3]) >= limit:
+            continue
+        for lane in range(4):
+            value = lanes[lane]
+            cell = 4 * block + lane
+            if value < limit and cell < cells:
+                if count < room:
+                    found[count] = cell
+                    drawn[count] = np.uint32(value)
+                count += 1
+    return count
+
+
+def _draw(cell: np.ndarray, stream: int, number: int, k0: int, k1: int) -> np.ndarray:
+    """The 32-bit numbers of single cells, uint32."""
+    out = np.empty(len(cell), np.uint32)
+    _draw_into(cell.astype(np.int64), *map(np.uint64, (stream, number, k0, k1)), out)
+    return out
+
+
+@njit
+def _draw_into(cell, stream, number, k0, k1, out):  # type: ignore[no-untyped-def]
+    low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for i in range(len(cell)):
+        b = np.uint64(cell[i] >> 2)
+        lanes = philox(b & low, b >> half, number, stream, k0, k1)
+        out[i] = np.uint32(lanes[cell[i] & 3])
