@@ -45,8 +45,11 @@ def test_commands_exist_with_their_options(path: Path) -> None:
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words[:1] == ["hwsim"] and not words[1].startswith("-"):
-                options = {o for p in known[words[1]].params for o in p.opts}
-                for word in words[2:]:
+                command, rest = known[words[1]], words[2:]
+                if hasattr(command, "commands"):
+                    command, rest = command.commands[rest[0]], rest[1:]
+                options = {o for p in command.params for o in p.opts}
+                for word in rest:
                     assert not word.startswith("-") or word in options, line
 
 

@@ -12,7 +12,18 @@ from typing import Annotated
 import typer
 
 from hwsim import __version__
-from hwsim.cli import evaluate, generate, inspect, report, run, simulate, synth, train, verify
+from hwsim.cli import (
+    evaluate,
+    generate,
+    inspect,
+    memory,
+    report,
+    run,
+    simulate,
+    synth,
+    train,
+    verify,
+)
 from hwsim.errors import HwsimError
 
 _INTERRUPTED = 130
@@ -36,6 +47,7 @@ for _command in (
     report.report,
 ):
     app.command()(_command)
+app.add_typer(memory.app)
 
 
 def _print_version(value: bool) -> None:

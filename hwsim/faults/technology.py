@@ -104,12 +104,10 @@ class FaultModel(StrictModel):
     ``flip``: the bit read is the opposite of the bit stored. ``stuck``: the bit read is the
     cell's own, whatever is stored; ``ones`` is the share of failing cells that read 1 (0: stuck
     at zero, 1: stuck at one, between: each cell has a preferred value of its own).
-    persistence: probability that a read of a failing cell goes wrong, 1: always.
     """
 
     kind: Literal["flip", "stuck"] = "flip"
     ones: Share = 0.5
-    persistence: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @classmethod
     def asymmetric(cls, p01: float, p10: float) -> tuple[FaultModel, float]:

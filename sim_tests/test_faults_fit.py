@@ -1,0 +1,195 @@
+"""Fitted failure laws: they find what made the data, with intervals that cover it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binom
+
+from hwsim.cli.main import main
+from hwsim.errors import OutputError
+from hwsim.faults import Chip, ExponentialLaw, Point, ProbitLaw, load_technology
+from hwsim.faults.fit import Fit, FitError, fit_law, read_points, technology_of, write_technology
+
+VOLTAGES = np.linspace(0.75, 0.95, 6)
+LAWS = {
+    "probit": ProbitLaw(kind="probit", mean=0.7055, sigma=0.0553, source="x"),
+    "exponential": ExponentialLaw(
+        kind="exponential", at=0.85, probability_at=2e-3, decade=0.08, source="x"
+    ),
+}
+
+
+def counts(law: ProbitLaw | ExponentialLaw, rng: np.random.Generator, cells: int) -> list[Point]:
+    return [
+        Point(voltage=v, failed=int(rng.binomial(cells, law.probability(v))), cells=cells)
+        for v in VOLTAGES
+    ]
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_intervals_cover_the_truth_as_often_as_they_say(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    law, runs = LAWS[kind], 200
+    covered = dict.fromkeys(("mean", "sigma") if kind == "probit" else ("decade",), 0)
+    for _ in range(runs):
+        found = fit_law(counts(law, rng, 1 << 18), kind, "x")
+        for name in covered:
+            low, high = found.intervals[name]
+            covered[name] += low <= getattr(law, name) <= high
+    # Intervals are never narrower than counting noise asks for, so they may cover more often.
+    least = binom.ppf(1e-4, runs, 0.95)
+    assert min(covered.values()) >= least
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_many_cells_determine_the_law(kind: str) -> None:
+    law = LAWS[kind]
+    found = fit_law(counts(law, np.random.default_rng(1), 1 << 40), kind, "x")
+    for v in VOLTAGES:
+        assert found.law.probability(v) == pytest.approx(law.probability(v), rel=2e-3)
+    assert 0.0 < found.dispersion < 8
+
+
+def test_published_sram_agrees_with_a_least_squares_fit() -> None:
+    """mean 0.7055 and sigma 0.0553 by least squares on the probit of the same points."""
+    found = fit_law(load_technology("sram_14nm").points, "probit", "x")
+    for name, value in (("mean", 0.7055), ("sigma", 0.0553)):
+        low, high = found.intervals[name]
+        assert low < value < high
+    # The points scatter far more than counts would: intervals must have been widened.
+    assert found.dispersion > 10
+
+
+def test_a_chip_is_made_of_the_law_that_is_found_in_it() -> None:
+    technology = load_technology("sram_14nm")
+    law = LAWS["probit"]
+    own = technology.model_copy(update={"law": law})
+    chip = Chip(own, 4)
+    points = [
+        Point(voltage=v, failed=len(chip.faults("m", 1 << 15, 32, v)), cells=1 << 20)
+        for v in VOLTAGES
+    ]
+    found = fit_law(points, "probit", "x")
+    assert isinstance(found.law, ProbitLaw)
+    assert found.law.mean == pytest.approx(0.7055, abs=0.003)
+    assert found.law.sigma == pytest.approx(0.0553, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("v,failed,cells\n", "m.csv: lacks the column voltage; needed are voltage, failed, cells"),
+        (
+            "voltage,failed,cells\nhigh,1,2\n",
+            "m.csv:2: voltage must be a number, not 'high'",
+        ),
+        (
+            "voltage,failed,cells\n0.5,1,20\n0.6,1.5,20\n",
+            "m.csv:3: failed must be an integer, not '1.5'",
+        ),
+        ("voltage,failed,cells\n0.5,3,2\n", "m.csv:2: failed: failed must be <= cells, not 3"),
+        (
+            "voltage,failed,cells\n0.5,-3,2\n",
+            "m.csv:2: failed: Input should be greater than or equal to 0, not -3",
+        ),
+    ],
+)
+def test_files_that_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text(text)
+    with pytest.raises(FitError) as caught:
+        read_points("m.csv")
+    assert str(caught.value) == message
+
+
+def points(*failed: int) -> list[Point]:
+    return [Point(voltage=0.5 + 0.1 * n, failed=f, cells=100) for n, f in enumerate(failed)]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        (points(5, 1), "probit", "at least 3 voltages are needed, there are 2"),
+        (
+            points(5, 0, 0),
+            "probit",
+            "at least 2 voltages with failures in some but not all cells are needed, there are 1",
+        ),
+        (points(1, 5, 20), "probit", "the failures do not fall as the voltage rises: no law fits"),
+        (points(9, 5, 1), "linear", "law must be one of probit, exponential, not 'linear'"),
+    ],
+)
+def test_measurements_that_tell_nothing(given: list[Point], kind: str, message: str) -> None:
+    with pytest.raises(FitError) as caught:
+        fit_law(given, kind, "x")
+    assert str(caught.value) == message
+
+
+def fitted(*failed: int) -> Fit:
+    return fit_law(points(*failed), "probit", "x")
+
+
+def test_technology_needs_a_voltage_without_failures(tmp_path: Path) -> None:
+    with pytest.raises(FitError, match="say with vmin where none does"):
+        technology_of(fitted(50, 20, 3), nominal=1.0)
+    assert technology_of(fitted(50, 20, 3), nominal=1.0, vmin=0.9).vmin == 0.9
+    technology = technology_of(fitted(50, 20, 3, 0), nominal=1.0)
+    assert technology.vmin == pytest.approx(0.8)
+    with pytest.raises(FitError, match="nominal must be at least vmin"):
+        technology_of(fitted(50, 20, 3, 0), nominal=0.7)
+    write_technology(technology, tmp_path / "t.yaml")
+    assert load_technology(tmp_path / "t.yaml") == technology
+    with pytest.raises(OutputError, match=r"t.yaml: exists; choose another file with -o"):
+        write_technology(technology, tmp_path / "t.yaml")
+    with pytest.raises(OutputError, match="is not a folder"):
+        write_technology(technology, tmp_path / "no" / "t.yaml")
+
+
+def call(capsys: Any, *words: object) -> tuple[int, str, str]:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return int(str(caught.value.code)), out, err
+
+
+def test_command_line(capsys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{p.voltage},{p.failed},{p.cells}" for p in load_technology("bram_virtex7").points]
+    Path("m.csv").write_text("\n".join(["voltage,failed,cells", *rows[::-1], ""]))
+    code, out, _ = call(capsys, "memory", "fit", "m.csv", "--nominal", 1, "-o", "t.yaml", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["command"] == "memory fit"
+    assert document["points"] == 8
+    low, high = document["intervals"]["mean"]
+    assert low < document["law"]["mean"] < high
+    code, out, _ = call(capsys, "memory", "show", "t.yaml", "--json", "--steps", 7)
+    assert code == 0
+    curve = json.loads(out)["curve"]
+    assert len(curve) == 9
+    assert curve[0]["voltage_rel"] == pytest.approx(0.54 / 0.61)
+    assert curve[-2] == {
+        "voltage_rel": 1.0,
+        "bit_error_rate": 0.0,
+        "energy_rel_vmin": 1.0,
+        "energy_rel_nominal": pytest.approx(0.61**2),
+    }
+    code, out, _ = call(capsys, "memory", "show", "sram_14nm")
+    assert code == 0
+    assert "14 nm FinFET SRAM" in out
+    assert call(capsys, "memory", "show", "sram_15nm") == (
+        2,
+        "",
+        "hwsim: sram_15nm: is neither a file nor one of the shipped memories: bram_virtex7, "
+        "sram_14nm (did you mean 'sram_14nm'?)\n",
+    )
+    code, out, err = call(capsys, "memory", "fit", "m.csv", "--nominal", 0.3)
+    assert (code, out, err) == (2, "", "hwsim: nominal must be at least vmin\n")
