@@ -193,7 +193,7 @@ class _Run:
             return self.learning_rate * (step + 1) / (warmup + 1)
         share = (step - warmup) / max(self.steps - warmup, 1)
         low = c.final_learning_rate
-        if c.schedule == "exponential" and not self.model.twin:
+        if c.schedule == "exponential":
             return self.learning_rate * float((1e-3 if low is None else low) ** share)
         low = low or 0.0
         return self.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))

@@ -111,9 +111,8 @@ class TrainingConfig(StrictModel):
     twin_learning_rate: float | None = Field(None, gt=0, le=10, description="default: the same")
     schedule: Literal["cosine", "exponential"] = Field(
         "cosine",
-        description="how the quantized network's rate falls (the twin's: cosine). Binary weights "
-        "go on flipping while it is high; exponential gives more steps to the low rates at which "
-        "they settle",
+        description="how the rate falls. Binary weights go on flipping while it is high; "
+        "exponential gives more steps to the low rates at which they settle",
     )
     final_learning_rate: float | None = Field(
         None,
