@@ -186,16 +186,13 @@ class _Run:
         return torch.optim.AdamW(groups, lr=self.learning_rate, fused=True)
 
     def rate(self, step: int) -> float:
-        """Learning rate of ``step``: linear warm-up, then down as the schedule says."""
+        """Learning rate of ``step``: linear warm-up, then half a cosine down."""
         c = self.config
         warmup = c.warmup * self.steps
         if step < warmup:
             return self.learning_rate * (step + 1) / (warmup + 1)
         share = (step - warmup) / max(self.steps - warmup, 1)
         low = c.final_learning_rate
-        if c.schedule == "exponential":
-            return self.learning_rate * float((1e-3 if low is None else low) ** share)
-        low = low or 0.0
         return self.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * share)))
 
     def beta(self, step: int) -> float:

@@ -262,21 +262,3 @@ def test_quickstart_reaches_its_accuracy(tmp_path):
     assert result.network.test_accuracy >= 0.975
     assert result.network.test_accuracy >= result.twin.test_accuracy - 0.015
     assert agreement(result.network.model, network, data.test_x) >= 0.99
-
-
-@pytest.mark.parametrize(("last", "falls_to"), [(None, 1e-3), (0.5, 0.5)])
-def test_exponential_schedule(
-    digits: Dataset, tmp_path: Path, last: float | None, falls_to: float
-) -> None:
-    training = TrainingConfig(
-        epochs=4, twin_epochs=0, batch_size=500, warmup=0.0, learning_rate=0.01,
-        schedule="exponential", final_learning_rate=last,
-    )  # fmt: skip
-    history = train(digits, MODEL, training, seed=0, folder=tmp_path).network.history
-    rates = [record.learning_rate for record in history]
-    assert rates == pytest.approx([0.01 * falls_to ** (n / 4) for n in range(4)])
-
-
-def test_exponential_schedule_never_ends_at_zero() -> None:
-    with pytest.raises(ValueError, match="final_learning_rate must be > 0 with schedule: expon"):
-        TrainingConfig(schedule="exponential", final_learning_rate=0.0)

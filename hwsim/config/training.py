@@ -109,16 +109,8 @@ class TrainingConfig(StrictModel):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: float = Field(1e-2, gt=0, le=10)
     twin_learning_rate: float | None = Field(None, gt=0, le=10, description="default: the same")
-    schedule: Literal["cosine", "exponential"] = Field(
-        "cosine",
-        description="how the rate falls. Binary weights go on flipping while it is high; "
-        "exponential gives more steps to the low rates at which they settle",
-    )
-    final_learning_rate: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="last learning rate as a share of the largest; default: 0 (exponential: 1e-3)",
+    final_learning_rate: float = Field(
+        0.0, ge=0, le=1, description="last learning rate as a share of the largest"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps that ramp the rate up")
     weight_decay: float = Field(0.0, ge=0, le=1)
@@ -148,8 +140,6 @@ class TrainingConfig(StrictModel):
     def _consistent(self) -> TrainingConfig:
         if self.beta_end < self.beta_start:
             raise ValueError("beta_end must be at least beta_start")
-        if self.schedule == "exponential" and self.final_learning_rate == 0:
-            raise ValueError("final_learning_rate must be > 0 with schedule: exponential")
         if self.distillation > 0 and self.twin_epochs == 0:
             raise ValueError("distillation needs the float twin: twin_epochs must not be 0")
         return self
