@@ -13,7 +13,7 @@ import numpy as np
 from hwsim.faults.chip import ChipError, FaultList
 from hwsim.jit import njit
 
-_UNSIGNED = {1: np.uint8, 2: np.uint16}
+_UNSIGNED: dict[int, np.dtype] = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def make_masks(faults: FaultList, dtype: np.dtype | type) -> Masks:
     unsigned = _UNSIGNED[size]
     word, at = np.unique(faults.word, return_inverse=True)
     one = (np.ones(len(faults), np.uint32) << faults.bit.astype(np.uint32)).astype(unsigned)
-    keep = np.full(len(word), np.iinfo(unsigned).max, unsigned)
+    keep = ~np.zeros(len(word), unsigned)
     put, flip = np.zeros(len(word), unsigned), np.zeros(len(word), unsigned)
     stuck, flips = faults.reads >= 0, faults.reads < 0
     np.bitwise_and.at(keep, at[stuck], ~one[stuck])
