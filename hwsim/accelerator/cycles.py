@@ -195,7 +195,7 @@ def simulate(
         FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), frames * fifo.stream.frame_beats)
         for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
     ]
-    first_in, last_in, first_out, last_out = (tuple(int(v) for v in column) for column in dates.T)
+    first_in, last_in, first_out, last_out = (tuple(column.tolist()) for column in dates.T)
     return CycleReport(frames, first_in, last_in, first_out, last_out, tuple(report), tuple(high))
 
 
