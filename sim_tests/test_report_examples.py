@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from support.report_folder import balanced, four_layers, write_folder
 
-from hwsim.network import save
+from hwsim.network import load, save
 from hwsim.rtl.emit import read_folder
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -46,6 +46,14 @@ def test_weight_alphabets(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
     assert [row[0] for row in rows] == ["binary", "ternary"]
     assert int(rows[0][3].replace(",", "")) < int(rows[1][3].replace(",", ""))
+
+
+def test_own_training_loop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("own_training_loop")(["--steps", "40", "--output", str(tmp_path / "own.hwnet")])
+    rows = dict(line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert float(rows["integer accuracy"].rstrip("%")) > 30
+    assert rows["executor == torch"] == "True"
+    assert load(tmp_path / "own.hwnet").input.channels == 1
 
 
 def test_draw_overview(tmp_path: Path) -> None:
