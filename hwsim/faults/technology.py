@@ -69,9 +69,6 @@ class ProbitLaw(StrictModel):
     def probability(self, voltage: float) -> float:
         return float(ndtr((self.mean - voltage) / self.sigma))
 
-    def voltage(self, probability: float) -> float:
-        return float(self.mean - self.sigma * ndtri(probability))
-
 
 class ExponentialLaw(StrictModel):
     """``p = probability_at * 10 ** ((at - V) / decade)``, at most 1."""
@@ -84,9 +81,6 @@ class ExponentialLaw(StrictModel):
 
     def probability(self, voltage: float) -> float:
         return float(min(1.0, self.probability_at * 10 ** ((self.at - voltage) / self.decade)))
-
-    def voltage(self, probability: float) -> float:
-        return float(self.at - self.decade * np.log10(probability / self.probability_at))
 
 
 class TableLaw(StrictModel):
