@@ -10,7 +10,7 @@ lower one, and faults of different technologies at one error rate are the same c
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -18,6 +18,7 @@ from scipy.special import ndtr, ndtri
 from hwsim.errors import HwsimError
 from hwsim.faults.philox import philox
 from hwsim.faults.technology import MemoryTechnology, VoltageError
+from hwsim.faults.transient import ALWAYS, transient_key
 from hwsim.jit import njit
 
 CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
@@ -86,7 +87,8 @@ class FaultList:
 
     word, bit: int64 [faults]. reads: int8 [faults]: 0 or 1 for a cell that always reads so, -1
     for one that flips. critical: float64 [faults], bit error rate above which the cell fails.
-    words, bits: size of the memory.
+    words, bits: size of the memory. errs: accesses out of 256 in which the cells err, key: which
+    ones (``hwsim.faults.transient``).
     """
 
     words: int
@@ -95,21 +97,20 @@ class FaultList:
     bit: np.ndarray
     reads: np.ndarray
     critical: np.ndarray
+    errs: int = ALWAYS
+    key: int = 0
 
     def __len__(self) -> int:
         return len(self.word)
 
     def below(self, probability: float) -> FaultList:
         """Those that still fail at a lower bit error rate."""
-        kept = self.critical < probability
-        return FaultList(
-            self.words,
-            self.bits,
-            self.word[kept],
-            self.bit[kept],
-            self.reads[kept],
-            self.critical[kept],
-        )
+        return self.where(self.critical < probability)
+
+    def where(self, kept: np.ndarray) -> FaultList:
+        """Those for which ``kept``, bool [faults], is set."""
+        fields = {key: getattr(self, key)[kept] for key in ("word", "bit", "reads", "critical")}
+        return replace(self, **fields)
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Chip:
         else:
             drawn = _draw(cell, PREFERENCES, number, k0, k1)
             reads = (drawn < model.ones * 2.0**32).astype(np.int8)
-        return FaultList(words, bits, word, bit, reads, critical)
+        key = transient_key(self.seed, memory)
+        return FaultList(words, bits, word, bit, reads, critical, model.errs, key)
 
     def _clustered(
         self, rows: int, columns: int, probability: float, number: int

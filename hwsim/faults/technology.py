@@ -19,6 +19,7 @@ from scipy.stats import beta
 
 from hwsim.config.loader import StrictModel, load_config
 from hwsim.errors import HwsimError
+from hwsim.faults.transient import ALWAYS
 
 Voltage = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -97,11 +98,19 @@ class FaultModel(StrictModel):
 
     ``flip``: the bit read is the opposite of the bit stored. ``stuck``: the bit read is the
     cell's own, whatever is stored; ``ones`` is the share of failing cells that read 1 (0: stuck
-    at zero, 1: stuck at one, between: each cell has a preferred value of its own).
+    at zero, 1: stuck at one, between: each cell has a preferred value of its own). persistence:
+    share of accesses in which a failing cell errs, taken to the nearest 1/256; below 1 errors
+    come and go (``hwsim.faults.transient``).
     """
 
     kind: Literal["flip", "stuck"] = "flip"
     ones: Share = 0.5
+    persistence: Annotated[float, Field(ge=1 / 256, le=1)] = 1.0
+
+    @property
+    def errs(self) -> int:
+        """Accesses out of 256 in which a failing cell errs."""
+        return round(self.persistence * ALWAYS)
 
     @classmethod
     def asymmetric(cls, p01: float, p10: float) -> tuple[FaultModel, float]:
