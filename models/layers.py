@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwsim.models.quantize import floor_clamp, quantize_weight
+from hwsim.models.memory import Memory, TapMemory, WeightMemory
+from hwsim.models.quantize import WEIGHT_REACH, floor_clamp, quantize_weight
 from hwsim.network import Alphabet
 
 INTEGER_NORM_EPSILON = 1.0
@@ -32,7 +33,7 @@ class MuxConv2d(nn.Module):
     After SAL (arXiv 1905.12300), with start temperatures that leave a choice, an epsilon for
     constant slices, and argmax in place of rounding.
 
-    Input [N, inputs, H, W] -> accumulators [N, outputs, H', W'].
+    Input [N, inputs, H, W] -> accumulators [N, outputs, H', W']. reach: see ``quantize_weight``.
     """
 
     beta: Tensor
@@ -46,12 +47,14 @@ class MuxConv2d(nn.Module):
         kernel: tuple[int, int],
         stride: tuple[int, int] = (1, 1),
         alphabet: Alphabet | None = None,
+        reach: float = WEIGHT_REACH,
     ):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         self.pad = (kernel[0] // 2, kernel[1] // 2)
-        self.alphabet = alphabet or Alphabet("binary")
+        self.alphabet, self.reach = alphabet or Alphabet("binary"), reach
         taps = kernel[0] * kernel[1]
+        self.memory, self.tap_memory = WeightMemory(self.alphabet), TapMemory(taps)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, taps))
         nn.init.kaiming_normal_(self.weight)
         self.attention = nn.Parameter(torch.rand(outputs, inputs, taps))
@@ -77,17 +80,16 @@ class MuxConv2d(nn.Module):
     def kept(self) -> tuple[Tensor, Tensor]:
         """Integers [outputs, inputs] of the kept weights and scale [outputs]; frozen only."""
         weight = self.weight.gather(2, self.tap.unsqueeze(2)).squeeze(2)
-        return quantize_weight(weight, self.alphabet)
+        return quantize_weight(weight, self.alphabet, self.reach)
 
     def kernels(self) -> Tensor:
         """Dense kernels [outputs, inputs, kh, kw] of the current forward pass."""
         if self.frozen:
-            integers, _ = self.kept()
-            flat = torch.zeros_like(self.weight).scatter(
-                2, self.tap.unsqueeze(2), integers.unsqueeze(2)
-            )
+            integers, tap = self.memory(self.kept()[0]), self.tap_memory(self.tap)
+            flat = torch.zeros_like(self.weight).scatter(2, tap.unsqueeze(2), integers.unsqueeze(2))
         else:
-            flat = self.probabilities() * quantize_weight(self.weight, self.alphabet)[0]
+            integers, _ = quantize_weight(self.weight, self.alphabet, self.reach)
+            flat = self.probabilities() * integers
         return flat.unflatten(2, self.kernel)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -104,19 +106,21 @@ class DenseConv2d(nn.Module):
         kernel: tuple[int, int],
         stride: tuple[int, int] = (1, 1),
         alphabet: Alphabet | None = None,
+        reach: float = WEIGHT_REACH,
     ):
         super().__init__()
         self.kernel, self.stride = kernel, stride
         self.pad = (kernel[0] // 2, kernel[1] // 2)
-        self.alphabet = alphabet
+        self.alphabet, self.reach = alphabet, reach
+        self.memory = None if alphabet is None else WeightMemory(alphabet)
         self.weight = nn.Parameter(torch.empty(outputs, inputs, *kernel))
         nn.init.kaiming_normal_(self.weight)
 
     def kernels(self) -> Tensor:
         """Kernels [outputs, inputs, kh, kw] of the current forward pass."""
-        if self.alphabet is None:
+        if self.alphabet is None or self.memory is None:
             return self.weight
-        return quantize_weight(self.weight, self.alphabet)[0]
+        return self.memory(quantize_weight(self.weight, self.alphabet, self.reach)[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.kernels(), stride=self.stride, padding=self.pad)
@@ -185,11 +189,12 @@ class NormAct(nn.Module):
         super().__init__()
         self.norm = Norm(channels, INTEGER_NORM_EPSILON if bits else 1e-5)
         self.range = LearnedRange(bits) if bits else None
+        self.memory = Memory(bits, signed=False, kind="activation") if bits else None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.range is None:
+        if self.range is None or self.memory is None:
             return F.relu(self.norm(x), inplace=True)
-        return floor_clamp(self.norm(x, self.range.step(), 0.5), 0, self.range.hi)
+        return self.memory(floor_clamp(self.norm(x, self.range.step(), 0.5), 0, self.range.hi))
 
 
 class QuantLinear(nn.Module):
@@ -200,10 +205,16 @@ class QuantLinear(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, alphabet: Alphabet | None, input_scale: float = 1.0
+        self,
+        inputs: int,
+        outputs: int,
+        alphabet: Alphabet | None,
+        input_scale: float = 1.0,
+        reach: float = WEIGHT_REACH,
     ):
         super().__init__()
-        self.alphabet = alphabet
+        self.alphabet, self.reach = alphabet, reach
+        self.memory = None if alphabet is None else WeightMemory(alphabet)
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -212,11 +223,11 @@ class QuantLinear(nn.Module):
     def integers(self) -> tuple[Tensor, Tensor]:
         """Integer weights [outputs, inputs] and the real scale of one accumulator unit, []."""
         assert self.alphabet is not None
-        flat, scale = quantize_weight(self.weight.reshape(1, -1), self.alphabet)
+        flat, scale = quantize_weight(self.weight.reshape(1, -1), self.alphabet, self.reach)
         return flat.reshape(self.weight.shape), scale[0] * self.gain.exp()
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.alphabet is None:
+        if self.memory is None:
             return F.linear(x * self.gain.exp(), self.weight, self.bias)
         integers, scale = self.integers()
-        return F.linear(x, integers) * scale + self.bias
+        return F.linear(x, self.memory(integers)) * scale + self.bias

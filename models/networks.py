@@ -19,6 +19,7 @@ from hwsim.models.layers import (
     NormAct,
     QuantLinear,
 )
+from hwsim.models.memory import Memory
 from hwsim.models.quantize import floor_clamp
 from hwsim.network import Alphabet
 
@@ -41,7 +42,8 @@ class _Factory:
             return DenseConv2d(inputs, outputs, shape, steps)
         alphabet = Alphabet((c.stem_weights if stem else None) or c.weights)
         mux = (c.stem if stem else c.convolution) == "mux"
-        return (MuxConv2d if mux else DenseConv2d)(inputs, outputs, shape, steps, alphabet)
+        kind = MuxConv2d if mux else DenseConv2d
+        return kind(inputs, outputs, shape, steps, alphabet, c.weight_reach)
 
     def layer(
         self, inputs: int, outputs: int, kernel: int, stride: int, stem: bool = False
@@ -55,7 +57,8 @@ class _Factory:
         if self.twin:
             return QuantLinear(inputs, classes, None, 1 / pixels)
         unit = 2.0 / ((1 << c.activation_bits) - 1)
-        return QuantLinear(inputs, classes, Alphabet(c.head_weights or c.weights), unit / pixels)
+        alphabet = Alphabet(c.head_weights or c.weights)
+        return QuantLinear(inputs, classes, alphabet, unit / pixels, c.weight_reach)
 
 
 class ConvLayer(nn.Module):
@@ -99,6 +102,7 @@ class ResidualBlock(nn.Module):
             self.shortcut = make.conv(inputs, outputs, 1, stride)
             self.shortcut_norm = Norm(outputs, epsilon)
         self.range = LearnedRange(bits) if bits else None
+        self.memory = Memory(bits, signed=False, kind="activation") if bits else None
         self.limit = 1 << (make.config.residual_bits - 1)
         self.fraction = make.config.residual_bits - 1 - make.config.activation_bits
         if bits and self.shortcut is None:
@@ -116,7 +120,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(self.first(x))
-        if self.range is None:
+        if self.range is None or self.memory is None:
             y = self.norm(y)
             y = y + (x if self.shortcut is None else self.shortcut_norm(self.shortcut(x)))
             return F.relu(y, inplace=True)
@@ -127,7 +131,7 @@ class ResidualBlock(nn.Module):
         else:
             z = self.shortcut_norm(self.shortcut(x), unit, 0.5)
         total = y + floor_clamp(z, *grid)
-        return floor_clamp(total * 2.0**-self.fraction + 0.5, 0, self.range.hi)
+        return self.memory(floor_clamp(total * 2.0**-self.fraction + 0.5, 0, self.range.hi))
 
 
 class ConvNet(nn.Module):

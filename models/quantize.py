@@ -15,6 +15,9 @@ from hwsim.network import Alphabet
 
 _TINY = 1e-8
 
+WEIGHT_REACH = 4.0
+"""Default end of the range of integer weights, in units of the mean |w| of an output."""
+
 
 class _StraightThrough(torch.autograd.Function):
     """Forward: ``quantized``; backward: the gradient passes to ``x`` unchanged."""
@@ -28,10 +31,10 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
-def weight_scale(weight: Tensor, alphabet: Alphabet) -> Tensor:
+def weight_scale(weight: Tensor, alphabet: Alphabet, reach: float = WEIGHT_REACH) -> Tensor:
     """Real scale [outputs] for ``weight`` [outputs, terms]; detached, > 0.
 
-    binary and ternary: mean |w| (BWN; BitNet b1.58). int: 4 mean |w| maps to the end
+    binary and ternary: mean |w| (BWN; BitNet b1.58). int: ``reach`` mean |w| maps to the end
     of the range (clipping the tail pays at few bits), or the largest |w| where that is smaller.
     pow2: the largest |w| maps to the largest power, but mean |w| to at least 1.
     """
@@ -43,7 +46,7 @@ def weight_scale(weight: Tensor, alphabet: Alphabet) -> Tensor:
         scale = torch.minimum(magnitude.amax(dim=1) / alphabet.values[-1], mean)
     else:
         top = alphabet.values[-1]
-        scale = torch.minimum(magnitude.amax(dim=1) / top, 4 * mean / (top + 1))
+        scale = torch.minimum(magnitude.amax(dim=1) / top, reach * mean / (top + 1))
     return scale.clamp_min(_TINY)
 
 
@@ -58,19 +61,25 @@ def _nearest(x: Tensor, alphabet: Alphabet) -> Tensor:
     return x.round().clamp(alphabet.values[0], alphabet.values[-1])
 
 
-def quantize_weight(weight: Tensor, alphabet: Alphabet) -> tuple[Tensor, Tensor]:
+def quantize_weight(
+    weight: Tensor, alphabet: Alphabet, reach: float = WEIGHT_REACH
+) -> tuple[Tensor, Tensor]:
     """Integers of ``alphabet`` (as floats, shaped as ``weight`` [outputs, ...]) and scale.
+
+    reach: end of the range of integer weights, in units of the mean |w| of an output. The smaller
+    it is, the less one wrong bit weighs against the others (weight clipping, in a form that batch
+    norms cannot undo by scaling).
 
     ``integers * scale`` approximates ``weight``; the gradient passes straight through the
     rounding, and is cut where a weight is further than one step outside the alphabet. The scale
     [outputs] carries no gradient.
     """
     flat = weight.flatten(1)
-    scale = weight_scale(flat, alphabet)
+    scale = weight_scale(flat, alphabet, reach)
     x = flat / scale.unsqueeze(1)
     # Binary weights drift far beyond 1 before they may flip back; 4 steps bound that drift.
-    reach = 4.0 if alphabet.name == "binary" else alphabet.values[-1] + 1.0
-    x = x.clamp(-reach, reach)
+    limit = 4.0 if alphabet.name == "binary" else alphabet.values[-1] + 1.0
+    x = x.clamp(-limit, limit)
     integers = _StraightThrough.apply(x, _nearest(x.detach(), alphabet))
     return integers.reshape(weight.shape), scale
 

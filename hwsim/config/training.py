@@ -61,6 +61,13 @@ class ModelConfig(StrictModel):
     head_weights: WeightAlphabet | None = Field(
         "int8", description="linear layer; null: as weights"
     )
+    weight_reach: float = Field(
+        4.0,
+        ge=1,
+        le=100,
+        description="int weights: end of their range in units of the mean |w| of an output; "
+        "small values (2) make wrong bits weigh less",
+    )
     activation_bits: int = Field(4, ge=1, le=8)
     input_bits: int = Field(8, ge=1, le=8)
     residual_bits: int = Field(
