@@ -1,6 +1,9 @@
 """Memories at low supply voltage: which cells fail, and what the voltage saves."""
 
 from hwsim.faults.chip import Chip, ChipError, FaultList, Spatial
+from hwsim.faults.design import DesignFaults, FaultySource, design_faults
+from hwsim.faults.evaluate import FaultyExecutor
+from hwsim.faults.network import faulty_network
 from hwsim.faults.technology import (
     ExponentialLaw,
     FaultModel,
@@ -15,14 +18,19 @@ from hwsim.faults.technology import (
 __all__ = [
     "Chip",
     "ChipError",
+    "DesignFaults",
     "ExponentialLaw",
     "FaultList",
     "FaultModel",
+    "FaultyExecutor",
+    "FaultySource",
     "MemoryTechnology",
     "Point",
     "ProbitLaw",
     "Spatial",
     "TableLaw",
     "VoltageError",
+    "design_faults",
+    "faulty_network",
     "load_technology",
 ]

@@ -1,0 +1,263 @@
+"""The faults of an accelerator: every memory of a pipeline, for one chip at one operating point.
+
+``design_faults`` asks the chip about each memory of ``memory_list`` by its name, words and bits,
+so chip, seed and voltage decide which cells fail, whoever asks: evaluation in NumPy or PyTorch,
+or the RTL. Memories in the fabric (style ``constant``) have no cells. Cells of lanes past the
+last channel do not fail: nothing depends on them, and synthesis removes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
+from hwsim.accelerator.memories import ROLES
+from hwsim.faults.chip import ChipError, FaultList
+from hwsim.faults.ecc import NONE, Protection
+from hwsim.faults.fields import FieldMasks, Fields, field_masks, memory_fields, stored_fields
+from hwsim.faults.technology import VoltageError
+from hwsim.faults.transient import ALWAYS, transient_key
+
+PROTECTABLE = ("weight", "constants", "window", "fifo")
+"""Roles of the memories that check bits can protect: those that are read and written as words."""
+
+
+class FaultySource(Protocol):
+    """Whatever knows the failing cells of memories: a ``Chip``, or a map of one.
+
+    Where errors come and go and a memory has several banks, it also needs ``seed``, from which
+    the keys of the banks follow.
+    """
+
+    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+        """Failing cells of ``memory`` at a bit error rate."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryFaults:
+    """Failing cells of one memory, and how its words are read.
+
+    faults: cells of lanes that carry channels, and check bits. keys: of transient errors, one
+    for each bank (``hwsim.faults.transient``). Check bits lie above the data bits of a word.
+    """
+
+    memory: MemoryInfo
+    fields: Fields
+    faults: FaultList
+    keys: tuple[int, ...]
+    protection: Protection
+
+    @property
+    def transient(self) -> bool:
+        return self.faults.errs < ALWAYS
+
+    @property
+    def protected(self) -> bool:
+        return self.protection.check_bits(self.memory.bits) > 0
+
+    @cached_property
+    def masks(self) -> FieldMasks:
+        """What the failing cells do to the fields of each word; without a protection's help."""
+        return field_masks(self.fields, self.faults)
+
+    def read(self, stored: np.ndarray, word: np.ndarray | None = None) -> np.ndarray:
+        """Fields [n, fields] as they are read, where errors always occur.
+
+        stored: int64 [n, fields], unsigned. word: which word each row lies in; default: row n
+        in word n.
+        """
+        word = np.arange(self.memory.words) if word is None else word
+        if not self.protected:
+            m = self.masks
+            return ((stored & m.keep[word]) | m.put[word]) ^ m.flip[word]
+        masks = self._cells
+        read = np.array(stored)
+        rows = np.flatnonzero(masks[3][word])
+        of = word[rows]
+        bits = self.fields.pack(stored[rows])
+        seen = self.protection.read(bits, masks[0][of], masks[1][of], masks[2][of])
+        read[rows] = self.fields.unpack(seen)
+        return read
+
+    @cached_property
+    def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Masks of single cells, uint8 [words, bits], and which words have any that fails."""
+        f = self.faults
+        shape = f.words, f.bits
+        keep, put, flip = (
+            np.ones(shape, np.uint8),
+            np.zeros(shape, np.uint8),
+            np.zeros(shape, np.uint8),
+        )
+        stuck = f.reads >= 0
+        keep[f.word[stuck], f.bit[stuck]] = 0
+        put[f.word, f.bit] = f.reads == 1
+        flip[f.word, f.bit] = f.reads < 0
+        faulty = np.zeros(f.words, bool)
+        faulty[f.word] = True
+        return keep, put, flip, faulty
+
+
+@dataclass(frozen=True, eq=False)
+class DesignFaults:
+    """The faults of ``pipeline`` on ``chip``; made by ``design_faults``.
+
+    probability: bit error rate of each memory that may fail, by name. memories: the ones with at
+    least one failing cell, by name.
+    """
+
+    pipeline: Pipeline
+    chip: FaultySource
+    probability: Mapping[str, float]
+    memories: Mapping[str, MemoryFaults]
+
+    def __len__(self) -> int:
+        """Failing cells in all."""
+        return sum(len(memory.faults) for memory in self.memories.values())
+
+    def of(self, layer: str, role: str) -> MemoryFaults | None:
+        """The faulty memory of a role (not ``fifo``) of a stage, None when it has no faults."""
+        suffix = {"constants": "requantize"}.get(role, role)
+        return self.memories.get(f"{layer}.{suffix}")
+
+    def fifo(self, name: str) -> MemoryFaults | None:
+        """The faulty memory of a FIFO, None when it has no faults."""
+        return self.memories.get(f"fifo.{name}")
+
+    def stored(self, layer: str, role: str) -> np.ndarray:
+        """Fields of a weight store or of constants as they are always read, int64.
+
+        Cells whose errors come and go are read as stored.
+        """
+        fields = stored_fields(self.pipeline.stage(layer), role)
+        faulty = self.of(layer, role)
+        return fields if faulty is None or faulty.transient else faulty.read(fields)
+
+
+def design_faults(
+    pipeline: Pipeline,
+    chip: FaultySource,
+    probability: float | Mapping[str, float],
+    memories: Iterable[str] = ROLES,
+    protection: Protection | Mapping[str, Protection] = NONE,
+) -> DesignFaults:
+    """The faults of ``pipeline`` on ``chip`` at one operating point.
+
+    probability: bit error rate 0..1 of all memories, or rates by name, layer (stage; ``source``
+    for the input FIFO) or role, the first of which counts where several hold; memories that are
+    not in the mapping do not fail. memories: which ones may fail, by role (``ROLES``) or name.
+    protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise.
+
+    Raises ChipError for a name that is not known, for protected accumulators and for protected
+    cells whose errors come and go; VoltageError for a rate outside 0..1.
+    """
+    listed = memory_list(pipeline)
+    chosen = _chosen(listed, memories)
+    rates = _by_memory(listed, probability, "probability")
+    codes = _by_memory(listed, protection, "protection")
+    found, used = {}, {}
+    for memory in listed:
+        rate = rates.get(memory.name)
+        if memory.name not in chosen or rate is None or memory.style == "constant":
+            continue
+        if not 0 <= rate <= 1:
+            raise VoltageError(f"{memory.name}: bit error rate must be 0..1, not {rate:g}")
+        used[memory.name] = float(rate)
+        code = _protection(memory, codes, given=protection)
+        one = _memory_faults(pipeline, chip, memory, float(rate), code)
+        if len(one.faults):
+            found[memory.name] = one
+    return DesignFaults(pipeline, chip, used, found)
+
+
+def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]:
+    """Names of the memories that are asked for by role or name."""
+    if isinstance(memories, str):
+        memories = (memories,)
+    known = {memory.name: memory for memory in listed}
+    chosen = set()
+    for asked in memories:
+        if asked in ROLES:
+            chosen |= {memory.name for memory in listed if memory.role == asked}
+        elif asked not in known:
+            raise ChipError(
+                f"memories must be of {', '.join(ROLES)}, or names as {listed[0].name}, "
+                f"not '{asked}'"
+            )
+        elif known[asked].style == "constant":
+            raise ChipError(f"memory '{asked}' is in the fabric and has no cells that could fail")
+        else:
+            chosen.add(asked)
+    return chosen
+
+
+def _by_memory(listed: tuple[MemoryInfo, ...], given, what: str) -> dict:  # type: ignore[no-untyped-def, type-arg]
+    """``given`` for each memory that it holds for."""
+    if not isinstance(given, Mapping):
+        return {memory.name: given for memory in listed}
+    known = {key for memory in listed for key in (memory.name, memory.layer)} | set(ROLES)
+    unknown = sorted(set(given) - known)
+    if unknown:
+        raise ChipError(
+            f"{what} must be given for memories, layers or {', '.join(ROLES)}, not '{unknown[0]}'"
+        )
+    keys = {memory.name: (memory.name, memory.layer, memory.role) for memory in listed}
+    return {
+        name: next(given[key] for key in those if key in given)
+        for name, those in keys.items()
+        if any(key in given for key in those)
+    }
+
+
+def _protection(
+    memory: MemoryInfo,
+    codes: Mapping[str, Protection],
+    given: Protection | Mapping[str, Protection],
+) -> Protection:
+    code = codes.get(memory.name, NONE)
+    if memory.role in PROTECTABLE or not code.check_bits(memory.bits):
+        return code
+    if isinstance(given, Mapping) and (memory.name in given or memory.role in given):
+        raise ChipError(
+            f"{memory.name}: protection {code.name} is for {', '.join(PROTECTABLE)}, "
+            f"not {memory.role}"
+        )
+    return NONE
+
+
+def _memory_faults(
+    pipeline: Pipeline, chip: FaultySource, memory: MemoryInfo, rate: float, code: Protection
+) -> MemoryFaults:
+    fields = memory_fields(pipeline, memory)
+    code = code.for_values(memory.bits // fields.lanes)
+    checks = code.check_bits(memory.bits)
+    faults = chip.faults_at(memory.name, memory.words, memory.bits + checks, rate)
+    if (faults.words, faults.bits) != (memory.words, memory.bits + checks):
+        raise ChipError(
+            f"{memory.name}: has {memory.words} words of {memory.bits + checks} bits, its faults "
+            f"are of {faults.words} words of {faults.bits} bits"
+        )
+    field = np.searchsorted(fields.start, np.minimum(faults.bit, memory.bits - 1), "right") - 1
+    faults = faults.where((faults.bit >= memory.bits) | fields.real[faults.word, field])
+    transient = faults.errs < ALWAYS and len(faults) > 0
+    if transient and checks:
+        raise ChipError(
+            f"{memory.name}: protection {code.name} needs faults of persistence 1; errors that "
+            "come and go in protected words are not simulated"
+        )
+    keys: tuple[int, ...] = (faults.key,)
+    if transient and memory.banks > 1:
+        seed = getattr(chip, "seed", None)
+        if seed is None:
+            raise ChipError(
+                f"{memory.name}: errors that come and go in {memory.banks} banks need a chip with "
+                "a seed"
+            )
+        keys = tuple(transient_key(seed, memory.name, bank) for bank in range(memory.banks))
+    return MemoryFaults(memory, fields, faults, keys, code)

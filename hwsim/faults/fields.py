@@ -1,0 +1,284 @@
+"""The values in a memory's words: which bits each takes, and what they are when cells fail.
+
+A word is a row of *fields*, each of which holds one number: a lane of a beat, an accumulator, a
+multiplier or a bias, a tap or a weight code (``hwsim.accelerator.memories`` says where each lies).
+What fields are read is the same for hardware, NumPy and PyTorch; this module is the one place
+that takes words apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from hwsim.accelerator import MemoryInfo, Pipeline, Stage
+from hwsim.accelerator import weights as weight_layout
+from hwsim.accelerator.requantize import RequantizeStore, requantize_store
+from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
+from hwsim.faults.chip import FaultList
+from hwsim.network import MuxConv2d
+
+ONES = np.int64(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """The fields of a memory's words.
+
+    width: bits of each field of a word, lowest first, int64 [fields]. real: bool [words, fields],
+    clear where a field belongs to a lane past the last channel: nothing depends on what it holds,
+    so synthesis drops it, and it does not fail. lanes: equal parts of a word, one a channel.
+    """
+
+    width: np.ndarray
+    real: np.ndarray
+    lanes: int
+
+    @property
+    def start(self) -> np.ndarray:
+        """Lowest bit of each field, int64 [fields]."""
+        return np.cumsum(self.width) - self.width
+
+    @property
+    def bits(self) -> int:
+        return int(self.width.sum())
+
+    def real_bits(self) -> np.ndarray:
+        """``real`` of every bit, bool [words, bits]."""
+        return np.repeat(self.real, self.width, axis=1)
+
+    def pack(self, values: np.ndarray) -> np.ndarray:
+        """Bits of words: uint8 [n, bits] of fields, integers [n, fields] or [n, ...] alike."""
+        values = np.asarray(values, np.int64).reshape(len(values), -1)
+        return np.concatenate(
+            [
+                (values[:, f, np.newaxis] >> np.arange(width) & 1).astype(np.uint8)
+                for f, width in enumerate(self.width)
+            ],
+            axis=1,
+        )
+
+    def unpack(self, bits: np.ndarray) -> np.ndarray:
+        """The inverse of ``pack``: int64 [n, fields], unsigned."""
+        weight = np.int64(1) << (np.arange(self.bits) - np.repeat(self.start, self.width))
+        return np.add.reduceat(bits * weight, self.start, axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class FieldMasks:
+    """What failing cells do to the fields of each word: int64 [words, fields] each.
+
+    A field reads ``((stored & keep) | put) ^ flip``.
+    """
+
+    keep: np.ndarray
+    put: np.ndarray
+    flip: np.ndarray
+
+    @property
+    def failing(self) -> np.ndarray:
+        """Bits that fail, int64 [words, fields]."""
+        return ~self.keep | self.flip
+
+    def read(self, stored: np.ndarray) -> np.ndarray:
+        """``stored`` [words, ...], as many fields as there are masks, as it is read."""
+        shape = stored.shape
+        flat = stored.reshape(len(stored), -1)
+        return (((flat & self.keep) | self.put) ^ self.flip).reshape(shape)
+
+
+def field_masks(fields: Fields, faults: FaultList) -> FieldMasks:
+    """Masks of a bare memory; check bits, which lie above all fields, are left out."""
+    data = faults.where(faults.bit < fields.bits)
+    shape = faults.words, len(fields.width)
+    start = fields.start
+    field = np.searchsorted(start, data.bit, side="right") - 1
+    at = data.word * shape[1] + field
+    one = np.int64(1) << (data.bit - start[field])
+    keep = np.full(shape, ONES)
+    put, flip = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for masks, chosen in ((put, data.reads == 1), (flip, data.reads < 0)):
+        np.bitwise_or.at(masks.reshape(-1), at[chosen], one[chosen])
+    stuck = data.reads >= 0
+    np.bitwise_and.at(keep.reshape(-1), at[stuck], ~one[stuck])
+    return FieldMasks(keep, put, flip)
+
+
+def signed(values: np.ndarray, bits: int) -> np.ndarray:
+    """The lowest ``bits`` (1..64) bits of ``values`` as two's complement."""
+    return values << (64 - bits) >> (64 - bits)
+
+
+def unsigned(values: np.ndarray, bits: int) -> np.ndarray:
+    """The lowest ``bits`` (1..64) bits of ``values``; 64 of them fill the whole element."""
+    return values & (ONES if bits == 64 else np.int64((1 << bits) - 1))
+
+
+# -- which fields a memory has ---------------------------------------------------------------------
+
+
+def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
+    """The fields of the words of ``memory``, one of ``memory_list(pipeline)``."""
+    if memory.role == "fifo":
+        fifo = next(f for f in pipeline.fifos if f"fifo.{f.name}" == memory.name)
+        stream = fifo.stream
+        return _plain(memory.words, stream.lanes, stream.type.bits)
+    stage = pipeline.stage(memory.layer)
+    if memory.role == "weight":
+        return _weight_fields(stage)
+    if memory.role == "constants":
+        return _constant_fields(stage)
+    if memory.role == "window":
+        stream = stage.inputs[0]
+        fields = _plain(memory.words, stream.lanes, stream.type.bits)
+        # Words hold the beats of a pixel in turn, and every bank holds whole pixels.
+        beat = np.arange(memory.words) % stream.beats
+        channel = beat[:, np.newaxis] * stream.lanes + np.arange(stream.lanes)
+        return Fields(fields.width, channel < stream.type.channels, fields.lanes)
+    lanes = memory.bits // stage.accumulator.bits
+    return _plain(memory.words, lanes, stage.accumulator.bits)
+
+
+def _plain(words: int, lanes: int, bits: int) -> Fields:
+    return Fields(np.full(lanes, bits, np.int64), np.ones((words, lanes), bool), lanes)
+
+
+def _weight_fields(stage: Stage) -> Fields:
+    store = weight_store(stage)
+    assert store is not None
+    slot = [store.tap_bits] if store.tap_bits else []
+    slot += [store.code.bits] * store.weight.shape[3]
+    real = weight_places(stage) >= 0
+    per_slot = np.repeat(real[..., :1], len(slot), axis=3)
+    slots = store.weight.shape[1] * store.weight.shape[2]
+    return Fields(np.array(slot * slots), per_slot.reshape(len(real), -1), slots)
+
+
+def _constant_fields(stage: Stage) -> Fields:
+    store = requantize_store(stage)
+    assert store is not None
+    lane = [store.multiplier_bits] if store.multiplier_bits else []
+    lane.append(store.bias_bits)
+    lanes = stage.output.lanes
+    real = np.repeat(constant_places(stage) >= 0, len(lane), axis=1)
+    return Fields(np.array(lane * lanes), real, lanes)
+
+
+@lru_cache(maxsize=256)
+def weight_places(stage: Stage) -> np.ndarray:
+    """Which weight each place of the store holds: int64 [words, outputs, inputs, positions].
+
+    An index into the op's flattened ``weight``; -1 for lanes past the last channel.
+    """
+    op = stage.op
+    weight = op.weight  # type: ignore[union-attr]
+    numbers = np.arange(1, weight.size + 1).reshape(*weight.shape[:2], -1)
+    depthwise = stage.kind == "depthwise"
+    arrange = weight_layout._depthwise if depthwise else weight_layout._by_step
+    return arrange(stage, numbers) - 1
+
+
+@lru_cache(maxsize=256)
+def constant_places(stage: Stage) -> np.ndarray:
+    """Which channel of the requantizer each lane of a word serves: int64 [words, lanes].
+
+    An index into ``multiplier`` and ``bias``; -1 past the last channel.
+    """
+    y, op = stage.output, stage.rider
+    assert op is not None
+    pixels = len(op.bias) // y.type.channels
+    pixel, beat = np.divmod(np.arange(pixels * y.beats), y.beats)
+    channel = beat[:, np.newaxis] * y.lanes + np.arange(y.lanes)
+    return np.where(channel < y.type.channels, channel * pixels + pixel[:, np.newaxis], -1)
+
+
+# -- weights and constants -------------------------------------------------------------------------
+
+
+def stored_fields(stage: Stage, role: str) -> np.ndarray:
+    """What the weight store or the constants of ``stage`` hold: int64 [words, fields], unsigned."""
+    if role == "weight":
+        store = weight_store(stage)
+        assert store is not None
+        codes = store.code.encode(store.weight)
+        if store.tap_bits:
+            assert store.tap is not None
+            codes = np.concatenate((store.tap[..., np.newaxis], codes), axis=3)
+        return codes.reshape(len(codes), -1)
+    constants = requantize_store(stage)
+    op = stage.rider
+    assert constants is not None
+    assert op is not None
+    place = constant_places(stage)
+    real = place >= 0
+    # Without a stored multiplier that of padding lanes is 1, which changes nothing: bias 0.
+    columns = [unsigned(np.where(real, op.bias[place], 0), constants.bias_bits)]
+    if constants.multiplier_bits:
+        multiplier = np.where(real, op.multiplier[place], 0)
+        columns.insert(0, unsigned(multiplier, constants.multiplier_bits))
+    return np.stack(columns, axis=2).reshape(len(place), -1)
+
+
+def decode_code(code: WeightCode, fields: np.ndarray) -> np.ndarray:
+    """Weights that codes stand for, any bit pattern included; same shape, int64."""
+    if code.kind == "int":
+        return signed(fields, code.bits)
+    size = np.int64(1) << (fields >> 1 & ((1 << code.exponent_bits) - 1))
+    weight = np.where(fields & 1, -size, size)
+    return np.where(fields >> (code.bits - 1) & 1, 0, weight) if code.zero else weight
+
+
+def split_weights(store: WeightStore, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Taps [words, outputs, inputs] and codes [words, outputs, inputs, positions] of fields."""
+    words, outputs, inputs, positions = store.weight.shape
+    slots = fields.reshape(words, outputs, inputs, -1)
+    if not store.tap_bits:
+        return np.zeros((words, outputs, inputs), np.int64), slots
+    return slots[..., 0], slots[..., -positions:]
+
+
+def split_constants(
+    store: RequantizeStore, fields: np.ndarray, lanes: int
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Multipliers (None where all are 1) and biases, unsigned int64 [words, lanes], of fields."""
+    pairs = fields.reshape(len(fields), lanes, -1)
+    return (pairs[..., 0] if store.multiplier_bits else None), pairs[..., -1]
+
+
+def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """The op's ``weight`` and ``tap`` (None without) as the fields of its store say.
+
+    fields: int64 [words, fields]. A tap past the last one selects the last: what Amaranth's
+    ``Array``, and the Verilog made of it, give for an index out of range.
+    """
+    op, store = stage.op, weight_store(stage)
+    assert store is not None
+    taps, codes = split_weights(store, fields)
+    place = weight_places(stage)
+    real = place >= 0
+    original = op.weight  # type: ignore[union-attr]
+    weight = np.empty(original.size, np.int64)
+    weight[place[real]] = decode_code(store.code, codes)[real]
+    if not isinstance(op, MuxConv2d):
+        return weight.reshape(original.shape), None
+    tap = np.empty(original.size, np.int64)
+    last = op.kernel[0] * op.kernel[1] - 1
+    tap[place[real]] = np.minimum(taps[..., np.newaxis], last)[real]
+    return weight.reshape(original.shape), tap.reshape(original.shape)
+
+
+def decode_constants(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The requantizer's ``multiplier`` and ``bias`` as the fields of its store say."""
+    op, store = stage.rider, requantize_store(stage)
+    assert op is not None
+    assert store is not None
+    place = constant_places(stage)
+    real = place >= 0
+    multipliers, biases = split_constants(store, fields, stage.output.lanes)
+    multiplier, bias = op.multiplier.copy(), np.empty_like(op.bias)
+    bias[place[real]] = signed(biases, store.bias_bits)[real]
+    if multipliers is not None:
+        multiplier[place[real]] = signed(multipliers, store.multiplier_bits)[real]
+    return multiplier, bias
