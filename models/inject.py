@@ -16,7 +16,10 @@ from hwsim.faults import inject as arrays
 from hwsim.faults.chip import ChipError
 from hwsim.faults.inject import Masks
 
-_ARRAY_TYPES = {
+_SHARED = ("cpu",)
+"""Devices on which a tensor's memory is an array's."""
+
+_ARRAY_TYPES: dict[torch.dtype, np.dtype] = {
     torch.int8: np.dtype(np.int8),
     torch.uint8: np.dtype(np.uint8),
     torch.int16: np.dtype(np.int16),
@@ -50,25 +53,26 @@ def inject(tensor: Tensor, masks: Masks | DeviceMasks) -> Tensor:
     array of that type; ``DeviceMasks`` need no copy to the device each time. Returns a tensor of
     the same type and device, [faulty]. Raises ChipError when the tensor does not match.
     """
-    if isinstance(masks, Masks):
-        if tensor.device.type == "cpu":
-            return torch.from_numpy(arrays.inject(_array(tensor), masks))
-        masks = to_device(masks, tensor.device)
-    flat = _flat(tensor, masks.masks)
-    copies = arrays.sign_copies(masks.masks, tensor.dtype.is_signed, tensor.element_size())
-    stored = flat[masks.word].clone()
-    flat[masks.word] = arrays.read(stored, masks.keep, masks.flip, copies)
+    if tensor.device.type in _SHARED:
+        plain = masks.masks if isinstance(masks, DeviceMasks) else masks
+        return torch.from_numpy(arrays.inject(_array(tensor), plain))
+    there = masks if isinstance(masks, DeviceMasks) else to_device(masks, tensor.device)
+    flat = _flat(tensor, there.masks)
+    copies = arrays.sign_copies(there.masks, tensor.dtype.is_signed, tensor.element_size())
+    stored = flat[there.word].clone()
+    flat[there.word] = arrays.read(stored, there.keep, there.flip, copies)
     return stored.view(tensor.dtype)
 
 
 def undo(tensor: Tensor, masks: Masks | DeviceMasks, stored: Tensor) -> None:
     """Put back what ``inject`` returned."""
-    if isinstance(masks, Masks):
-        if tensor.device.type == "cpu":
-            return arrays.undo(_array(tensor), masks, stored.numpy())
-        masks = to_device(masks, tensor.device)
-    flat = _flat(tensor, masks.masks)
-    flat[masks.word] = stored.view(flat.dtype)
+    if tensor.device.type in _SHARED:
+        plain = masks.masks if isinstance(masks, DeviceMasks) else masks
+        arrays.undo(_array(tensor), plain, stored.numpy())
+        return
+    there = masks if isinstance(masks, DeviceMasks) else to_device(masks, tensor.device)
+    flat = _flat(tensor, there.masks)
+    flat[there.word] = stored.view(flat.dtype)
 
 
 def array_type(tensor: Tensor) -> np.dtype:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hwsim.models.inject
 from hwsim.faults import Chip, FaultModel, load_technology
 from hwsim.faults import inject as arrays
 from hwsim.faults.chip import ChipError
@@ -24,10 +25,19 @@ DEVICES = [
         "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
     ),
 ]
-PATHS: dict[str, Callable[[Masks, str], Masks | DeviceMasks]] = {
-    "own": lambda masks, device: masks,
-    "device": to_device,
+FORMS: dict[str, Callable[[Masks, str], Masks | DeviceMasks]] = {
+    "masks": lambda masks, device: masks,
+    "on_device": to_device,
 }
+
+
+@pytest.fixture(params=["shared", "indexed"], scope="module")
+def path(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Both ways on the CPU: that of arrays, and that of other devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "indexed":
+            patch.setattr(hwsim.models.inject, "_SHARED", ())
+        yield request.param
 
 
 def words_of(bits: int, signed: bool, words: int, seed: int) -> np.ndarray:
@@ -37,7 +47,7 @@ def words_of(bits: int, signed: bool, words: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=100)
 @given(
     seed=st.integers(0, 1000),
@@ -49,8 +59,8 @@ def words_of(bits: int, signed: bool, words: int, seed: int) -> np.ndarray:
     fresh=st.booleans(),
 )
 def test_tensors_read_as_arrays_do(
-    device: str, path: str, seed: int, bits: int, signed: bool, words: int, p: float, kind: str,
-    fresh: bool,
+    device: str, path: str, form: str, seed: int, bits: int, signed: bool, words: int, p: float,
+    kind: str, fresh: bool,
 ) -> None:  # fmt: skip
     model = FaultModel(kind=kind)
     stored = words_of(bits, signed, words, seed)
@@ -62,7 +72,7 @@ def test_tensors_read_as_arrays_do(
     array, tensor = stored.copy(), torch.tensor(stored, device=device)
     assert array_type(tensor) == stored.dtype
     before_array = arrays.inject(array, masks)
-    given_masks = PATHS[path](masks, device)
+    given_masks = FORMS[form](masks, device)
     before = inject(tensor, given_masks)
     assert tensor.cpu().numpy().dtype == stored.dtype
     assert np.array_equal(tensor.cpu().numpy(), array)
@@ -72,18 +82,16 @@ def test_tensors_read_as_arrays_do(
     assert np.array_equal(tensor.cpu().numpy(), stored)
 
 
-@pytest.mark.parametrize("path", PATHS)
 def test_a_tensor_of_any_shape(path: str) -> None:
     masks = make_masks(Chip(SRAM, 1).faults_at("m", 24, 8, 0.3), np.uint8)
     flat = torch.arange(24, dtype=torch.uint8)
     cube = flat.reshape(2, 3, 4).clone()
     for tensor in (flat, cube):
-        inject(tensor, PATHS[path](masks, "cpu"))
+        inject(tensor, masks)
     assert torch.equal(flat, cube.ravel())
     assert not torch.equal(flat, torch.arange(24, dtype=torch.uint8))
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
@@ -95,14 +103,15 @@ def test_a_tensor_of_any_shape(path: str) -> None:
 def test_tensors_that_do_not_match(path: str, tensor: torch.Tensor, message: str) -> None:
     masks = make_masks(Chip(SRAM, 1).faults_at("m", 6, 8, 0.2), np.int8)
     with pytest.raises(ChipError) as caught:
-        inject(tensor, PATHS[path](masks, "cpu"))
+        inject(tensor, masks)
     assert str(caught.value) == message
 
 
-def test_tensors_with_gaps() -> None:
+def test_tensors_with_gaps(path: str) -> None:
     masks = make_masks(Chip(SRAM, 1).faults_at("m", 6, 8, 0.2), np.int8)
     tensor = torch.zeros(3, 4, dtype=torch.int8)[:, ::2]
-    with pytest.raises(ChipError, match="array must be C-contiguous and writeable"):
+    message = "array must be C-contiguous and writeable"
+    if path == "indexed":
+        message = "tensor must be contiguous"
+    with pytest.raises(ChipError, match=message):
         inject(tensor, masks)
-    with pytest.raises(ChipError, match="tensor must be contiguous"):
-        inject(tensor, to_device(masks, "cpu"))

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 
 from hwsim.errors import HwsimError
-from hwsim.faults.philox import philox
+from hwsim.faults.philox import philox, philox_run
 from hwsim.faults.technology import MemoryTechnology, VoltageError
 from hwsim.faults.transient import ALWAYS, transient_key
 from hwsim.jit import njit
@@ -25,6 +26,8 @@ CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
 """Streams of the generator: what a number decides."""
 
 _CHUNK = 1 << 20
+_BLOCKS = 512
+_Key = tuple[np.uint64, np.uint64]
 
 
 class ChipError(HwsimError):
@@ -59,6 +62,11 @@ class Spatial:
     @property
     def independent(self) -> bool:
         return self.column == self.row == self.bank == 0
+
+    @property
+    def moves_words(self) -> bool:
+        """Whether cells in their physical order are not in the order of (word, bit)."""
+        return self.interleave > 1 or self.offset > 0
 
     def cell(self, word: np.ndarray, bit: np.ndarray, words: int, bits: int) -> np.ndarray:
         """Physical index of logical cells: row times columns, plus column."""
@@ -113,6 +121,28 @@ class FaultList:
         return replace(self, **fields)
 
 
+class FaultSource(Protocol):
+    """Whatever knows the failing cells of memories: a ``Chip``, or a user's ``FaultMap``.
+
+    ``technology`` translates voltages and says what failing cells do; from ``seed``, 64 bits,
+    follows when cells err that do not always do (``hwsim.faults.transient``).
+    """
+
+    @property
+    def technology(self) -> MemoryTechnology: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
+        """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin."""
+        ...
+
+    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+        """The same at a bit error rate, 0..1."""
+        ...
+
+
 @dataclass(frozen=True)
 class Chip:
     """A chip of ``technology``; ``seed`` (0 .. 2**64 - 1) is its identity."""
@@ -124,6 +154,11 @@ class Chip:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 64:
             raise ChipError(f"seed must be 0..2^64 - 1, not {self.seed}")
+
+    @property
+    def _key(self) -> _Key:
+        """Key words of the generator."""
+        return np.uint64(self.seed & 0xFFFFFFFF), np.uint64(self.seed >> 32)
 
     def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
         """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin.
@@ -137,24 +172,24 @@ class Chip:
         if not 0 <= probability <= 1:
             raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
         number = memory_number(memory)
-        k0, k1 = self.seed & 0xFFFFFFFF, self.seed >> 32
         rows, columns = self.spatial.rows(words), bits * self.spatial.interleave
         if self.spatial.independent:
             limit = min(int(np.ceil(probability * 2.0**32)), 1 << 32)
-            cell, drawn = _scan(rows * columns, limit, number, k0, k1)
+            cell, drawn = _scan(rows * columns, limit, number, self._key)
             critical = drawn / 2.0**32
         else:
             cell, critical = self._clustered(rows, columns, probability, number)
         word, bit = self.spatial.logical(cell, words, bits)
         real = word < words
         cell, word, bit, critical = cell[real], word[real], bit[real], critical[real]
-        order = np.lexsort((bit, word))
-        cell, word, bit, critical = cell[order], word[order], bit[order], critical[order]
+        if self.spatial.moves_words:
+            order = np.lexsort((bit, word))
+            cell, word, bit, critical = cell[order], word[order], bit[order], critical[order]
         model = self.technology.faults
         if model.kind == "flip":
             reads = np.full(len(cell), -1, np.int8)
         else:
-            drawn = _draw(cell, PREFERENCES, number, k0, k1)
+            drawn = _draw(cell, PREFERENCES, number, self._key)
             reads = (drawn < model.ones * 2.0**32).astype(np.int8)
         key = transient_key(self.seed, memory)
         return FaultList(words, bits, word, bit, reads, critical, model.errs, key)
@@ -164,11 +199,10 @@ class Chip:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Failing physical cells and their critical probabilities, where cells share variance."""
         s = self.spatial
-        k0, k1 = self.seed & 0xFFFFFFFF, self.seed >> 32
         own = np.sqrt(1 - s.column - s.row - s.bank)
 
         def shared(count: int, stream: int, share: float) -> np.ndarray:
-            drawn = _draw(np.arange(count), stream, number, k0, k1)
+            drawn = _draw(np.arange(count), stream, number, self._key)
             return np.sqrt(share) * ndtri((drawn + 0.5) / 2.0**32)
 
         by_column = shared(columns, COLUMNS, s.column)
@@ -178,7 +212,7 @@ class Chip:
         step = max(1, _CHUNK // columns)
         for first in range(0, rows, step):
             cell = np.arange(first * columns, min(first + step, rows) * columns)
-            drawn = _draw(cell, CELLS, number, k0, k1)
+            drawn = _draw(cell, CELLS, number, self._key)
             z = own * ndtri((drawn + 0.5) / 2.0**32)
             z += by_row[cell // columns] + by_column[cell % columns]
             critical = ndtr(z)
@@ -193,14 +227,14 @@ def memory_number(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def _scan(cells: int, limit: int, number: int, k0: int, k1: int) -> tuple[np.ndarray, np.ndarray]:
+def _scan(cells: int, limit: int, number: int, key: _Key) -> tuple[np.ndarray, np.ndarray]:
     """Cells 0 .. cells - 1 whose number is below ``limit``, ascending, and the numbers."""
     expected = cells * limit / 2.0**32
     room = int(expected + 8 * np.sqrt(expected) + 64)
     while True:
         found = np.empty(room, np.int64)
         drawn = np.empty(room, np.uint32)
-        count = _scan_into(cells, np.uint64(limit), *map(np.uint64, (number, k0, k1)), found, drawn)
+        count = _scan_into(cells, np.uint64(limit), np.uint64(number), *key, found, drawn)
         if count <= room:
             return found[:count], drawn[:count]
         room = count
@@ -210,27 +244,33 @@ def _scan(cells: int, limit: int, number: int, k0: int, k1: int) -> tuple[np.nda
 def _scan_into(cells, limit, number, k0, k1, found, drawn):  # type: ignore[no-untyped-def]
     """Write cells below ``limit`` as far as there is room; returns how many there are."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
+    even, odd = np.empty(_BLOCKS, np.uint64), np.empty(_BLOCKS, np.uint64)
+    any_below = np.empty(_BLOCKS, np.uint8)
     count, room = 0, len(found)
-    for block in range((cells + 3) // 4):
-        b = np.uint64(block)
-        lanes = philox(b & low, b >> half, number, np.uint64(CELLS), k0, k1)
-        if min(lanes[0], lanes[1], lanes[2], lanes[3]) >= limit:
-            continue
-        for lane in range(4):
-            value = lanes[lane]
-            cell = 4 * block + lane
-            if value < limit and cell < cells:
-                if count < room:
-                    found[count] = cell
-                    drawn[count] = np.uint32(value)
-                count += 1
+    for first in range(0, (cells + 3) // 4, _BLOCKS):
+        philox_run(np.uint64(first), number, np.uint64(CELLS), k0, k1, even, odd)
+        # Most blocks have no failing cell: told apart in a loop of its own, which has no branch.
+        for i in range(np.uintp(_BLOCKS)):
+            x, y = even[i], odd[i]
+            any_below[i] = min(min(x & low, x >> half), min(y & low, y >> half)) < limit
+        for i in range(_BLOCKS):
+            if not any_below[i]:
+                continue
+            lanes = (even[i] & low, even[i] >> half, odd[i] & low, odd[i] >> half)
+            for lane in range(4):
+                cell = 4 * (first + i) + lane
+                if lanes[lane] < limit and cell < cells:
+                    if count < room:
+                        found[count] = cell
+                        drawn[count] = np.uint32(lanes[lane])
+                    count += 1
     return count
 
 
-def _draw(cell: np.ndarray, stream: int, number: int, k0: int, k1: int) -> np.ndarray:
+def _draw(cell: np.ndarray, stream: int, number: int, key: _Key) -> np.ndarray:
     """The 32-bit numbers of single cells, uint32."""
     out = np.empty(len(cell), np.uint32)
-    _draw_into(cell.astype(np.int64), *map(np.uint64, (stream, number, k0, k1)), out)
+    _draw_into(cell.astype(np.int64), np.uint64(stream), np.uint64(number), *key, out)
     return out
 
 
