@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hwsim.accelerator.weights import WeightCode
+from hwsim.models.quantize import straight_through
 from hwsim.network import Alphabet
 
 
@@ -23,26 +24,18 @@ class Errors(Protocol):
     """What happens to the words of a memory."""
 
     def strike(self, memory: str, words: Tensor, bits: int) -> None:
-        """Change ``words``, an int8, uint8 or int16 tensor of ``bits``-bit words, in place."""
+        """Change words in place.
 
-
-class _Struck(torch.autograd.Function):
-    """Forward: what was read; backward: the gradient passes to what was stored."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, stored: Tensor, read: Tensor) -> Tensor:
-        return read
-
-    @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
-        return gradient, None
+        words: contiguous int8, uint8, int16 or uint16 tensor [copies, ...] of ``bits``-bit words;
+        of activations each image is a copy, since one after the other they use the same cells.
+        """
 
 
 class Memory(nn.Module):
     """Integers in, integers out (held in floats); ``bits`` per word, two's complement or not.
 
     name: by which a chip knows the memory; given by whoever injects errors. errors: what strikes
-    in the next passes; None: nothing. kind: ``weight`` or ``activation``.
+    in the next passes; None: nothing. kind: ``weight``, ``tap`` or ``activation``.
     """
 
     def __init__(self, bits: int, *, signed: bool, kind: str = "weight"):
@@ -55,8 +48,10 @@ class Memory(nn.Module):
         if self.errors is None:
             return integers
         words = self.encode(integers.detach())
-        self.errors.strike(self.name, words, self.bits)
-        return _Struck.apply(integers, self.decode(words).to(integers.dtype))
+        self.errors.strike(
+            self.name, words if self.kind == "activation" else words[None], self.bits
+        )
+        return straight_through(integers, self.decode(words).to(integers.dtype))
 
     def encode(self, integers: Tensor) -> Tensor:
         """Words, contiguous, in the narrowest type of 8 or 16 bits that holds them."""
@@ -112,12 +107,12 @@ class TapMemory(Memory):
     """Positions 0 .. taps - 1 of multiplexers; an address past the end reads the last tap."""
 
     def __init__(self, taps: int):
-        super().__init__((taps - 1).bit_length(), signed=False)
+        super().__init__((taps - 1).bit_length(), signed=False, kind="tap")
         self.taps = taps
 
     def forward(self, tap: Tensor) -> Tensor:
         if self.errors is None or self.bits == 0:
             return tap
         words = self.encode(tap)
-        self.errors.strike(self.name, words, self.bits)
+        self.errors.strike(self.name, words[None], self.bits)
         return words.to(tap.dtype).clamp_max(self.taps - 1)

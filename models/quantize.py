@@ -31,6 +31,11 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
+def straight_through(x: Tensor, quantized: Tensor) -> Tensor:
+    """``quantized``, whose gradient passes to ``x`` unchanged."""
+    return _StraightThrough.apply(x, quantized)
+
+
 def weight_scale(weight: Tensor, alphabet: Alphabet, reach: float = WEIGHT_REACH) -> Tensor:
     """Real scale [outputs] for ``weight`` [outputs, terms]; detached, > 0.
 

@@ -29,8 +29,10 @@ from hwsim.files import whole_file
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset
 from hwsim.models.export import network_input, predict
+from hwsim.models.faults import margin_cross_entropy
 from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
+from hwsim.models.robust import Loss, RobustLoss
 from hwsim.progress import NoProgress, Progress, Task
 
 _FORMAT = 1
@@ -168,7 +170,13 @@ class _Run:
             flip=config.flip,
         )
         self.steps = epochs * len(self.batches)
-        self.freeze_step = round(config.freeze_at * self.steps)
+        if config.initial is not None and not model.twin:
+            _load_initial(model, Path(config.initial), device)
+        frozen = all(layer.frozen for layer in model.mux_layers())
+        self.freeze_step = 0 if frozen else round(config.freeze_at * self.steps)
+        self.robust = None
+        if config.faults is not None and not model.twin:
+            self.robust = RobustLoss(self.model, config.faults, job.seed)
         self.optimizer = self._optimizer()
         self.fingerprint = _fingerprint(model, data, config, job.seed, epochs, learning_rate)
 
@@ -263,25 +271,37 @@ class _Run:
             self.model.freeze_positions()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
+        loss_of = self._loss(x, y)
         with self._autocast():
-            logits = self.model(x).float()
-        loss = self._loss(logits, x, y)
+            if self.robust is None or step < self.freeze_step:
+                logits = self.model(x).float()
+                loss = loss_of(logits)
+            else:
+                share = (step - self.freeze_step) / max(self.steps - self.freeze_step, 1)
+                loss, logits = self.robust(x, loss_of, step, share)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss.detach(), logits.detach()
 
-    def _loss(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        c = self.config
-        loss = F.cross_entropy(logits, y, label_smoothing=c.label_smoothing)
+    def _loss(self, x: Tensor, y: Tensor) -> Loss:
+        """Loss of the logits for a batch: labels, and the teacher's answers where there is one."""
+        c, t = self.config, self.config.temperature
+
+        def by_labels(logits: Tensor) -> Tensor:
+            return margin_cross_entropy(logits, y, c.margin, c.label_smoothing)
+
         if self.teacher is None:
-            return loss
-        t = c.temperature
+            return by_labels
         with torch.no_grad(), self._autocast():
             target = (self.teacher(x).float() / t).log_softmax(dim=1)
-        answer = (logits / t).log_softmax(dim=1)
-        distance = F.kl_div(answer, target, reduction="batchmean", log_target=True)
-        return (1 - c.distillation) * loss + c.distillation * t * t * distance
+
+        def with_teacher(logits: Tensor) -> Tensor:
+            answer = (logits / t).log_softmax(dim=1)
+            distance = F.kl_div(answer, target, reduction="batchmean", log_target=True)
+            return (1 - c.distillation) * by_labels(logits) + c.distillation * t * t * distance
+
+        return with_teacher
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bf16"
@@ -318,6 +338,17 @@ class _Run:
         self.history = [EpochRecord(**record) for record in state["history"]]
 
 
+def _load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
+    """Start from the weights of a checkpoint of the same shape; raises OutputError."""
+    try:
+        model.load_state_dict(load_checkpoint(path, device)["model"])
+    except (KeyError, RuntimeError, TypeError):
+        raise OutputError(
+            f"training.initial: {path} is not a checkpoint of this model (same section model but "
+            "for number formats)"
+        ) from None
+
+
 def _fingerprint(
     model: ConvNet, data: Dataset, config: TrainingConfig, seed: int, epochs: int, rate: float
 ) -> str:
@@ -325,6 +356,8 @@ def _fingerprint(
     network = model.config.model_dump(exclude={"multiplier_bits"})
     parts = [network, model.twin, config.model_dump(), data.name, seed, epochs, rate]
     digest.update(json.dumps(parts, sort_keys=True).encode())
+    if config.initial is not None:
+        digest.update(Path(config.initial).read_bytes())
     digest.update(np.ascontiguousarray(data.train_y).tobytes())
     digest.update(np.ascontiguousarray(data.train_x[::97]).tobytes())
     return digest.hexdigest()

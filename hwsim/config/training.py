@@ -105,6 +105,26 @@ class ModelConfig(StrictModel):
         return self
 
 
+class FaultTrainingConfig(StrictModel):
+    """Training against bit errors: every step draws a new pattern, once positions are frozen.
+
+    ``randbet``: clean plus faulty loss. ``single``: the faulty loss alone, which costs one pass
+    instead of two. ``deviation``: clean loss plus the relative squared deviation of the
+    activations that the errors cause.
+    """
+
+    bit_error_rate: float = Field(..., gt=0, le=0.5)
+    method: Literal["randbet", "single", "deviation"] = "randbet"
+    weight: float = Field(1.0, gt=0, le=1000, description="of the faulty loss, or the deviation")
+    memories: Annotated[
+        tuple[Literal["weight", "tap", "activation"], ...], Field(min_length=1)
+    ] = Field(("weight", "tap"), description="what is stored where errors strike")
+    start: float = Field(0.0, ge=0, lt=1, description="share of the steps without errors")
+    ramp: float = Field(
+        0.25, ge=0, le=1, description="share of the steps in which the rate rises to its end"
+    )
+
+
 class TrainingConfig(StrictModel):
     """How the network, and its dense float twin, are trained."""
 
@@ -133,6 +153,13 @@ class TrainingConfig(StrictModel):
         0.0, ge=0, le=1, description="weight of the float twin's answers in the loss"
     )
     temperature: float = Field(4.0, gt=0, le=100, description="temperature of the distillation")
+    margin: float = Field(
+        0.0, ge=0, le=100, description="by which the right class's logit must win to count fully"
+    )
+    initial: str | None = Field(
+        None, description="checkpoint (network.pt) of the same model to go on from"
+    )
+    faults: FaultTrainingConfig | None = Field(None, description="train against bit errors")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="of convolutions in training")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(

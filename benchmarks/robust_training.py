@@ -1,0 +1,137 @@
+"""Does robust training pay? One base network, fine-tuned by four methods, judged on many chips.
+
+A network with 8-bit weights is trained once; then it is fine-tuned, by each method for the same
+number of epochs, with 8-bit and with 4-bit weights:
+
+    plain      as before
+    clipped    weights clipped to twice their mean magnitude
+    randbet    clipped, clean plus faulty loss (RandBET), bit error rate 1.5 %
+    deviation  clipped, clean loss plus the deviation that errors cause in activations
+
+The exported integer networks are judged on the test images with faults in the weight memories of
+their accelerators (taps and weights), on the same chips for all methods.
+
+    python benchmarks/robust_training.py fashion_mnist [--bits 8 4] [--chips 50] [-o DIR]
+    python benchmarks/robust_training.py cifar10 --path FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
+from hwsim.models.data import Dataset, load_data
+from hwsim.models.export import export_network
+from hwsim.models.train import save_checkpoint, train
+from hwsim.network import Network, load, save
+from hwsim.progress import make_progress
+
+RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
+METHODS = ("plain", "clipped", "randbet", "deviation")
+REACH = 2.0
+TRAINED_AT = 1.5e-2
+
+MODELS: dict[str, dict[str, Any]] = {
+    "fashion_mnist": {
+        "network": "cnn",
+        "channels": (32, 32, 64, 64, 64, 64),
+        "strides": (2, 1, 2, 1, 1, 1),
+        "stem_kernel": 5,
+    },
+    "cifar10": {"network": "resnet", "channels": (16, 32, 64), "blocks": 1},
+}
+EPOCHS = {"fashion_mnist": (14, 6), "cifar10": (20, 8)}
+"""Of the base network, and of each fine-tuning."""
+
+PICTURES: dict[str, dict[str, Any]] = {
+    "fashion_mnist": {"flip": True},
+    "cifar10": {"flip": True, "shift": 4},
+}
+
+
+def model_config(data: str, bits: int, reach: float) -> ModelConfig:
+    weights = f"int{bits}"
+    return ModelConfig(
+        **MODELS[data], weights=weights, head_weights=weights, weight_reach=reach
+    )  # fmt: skip
+
+
+def training_config(data: str, **values: Any) -> TrainingConfig:
+    return TrainingConfig(
+        twin_epochs=0, batch_size=128, precision="bf16", threads=1, **PICTURES[data], **values
+    )
+
+
+def base(data: Dataset, folder: Path) -> Path:
+    """Checkpoint of the base network."""
+    done = folder / "base.pt"
+    if not done.exists():
+        epochs = EPOCHS[data.name][0]
+        config = training_config(data.name, epochs=epochs, learning_rate=5e-3)
+        result = train(
+            data,
+            model_config(data.name, 8, 4.0),
+            config,
+            seed=0,
+            folder=folder / "base",
+            progress=make_progress(),
+        )
+        save_checkpoint(done, {"format": 1, "model": result.network.model.state_dict()})
+    return done
+
+
+def fine_tuned(data: Dataset, bits: int, method: str, folder: Path) -> Network:
+    """Integer network after fine-tuning the base network by ``method``."""
+    name = f"{bits}bit_{method}"
+    done = folder / f"{name}.hwnet"
+    if not done.exists():
+        faults = None
+        if method in ("randbet", "deviation"):
+            faults = FaultTrainingConfig(bit_error_rate=TRAINED_AT, method=method)  # type: ignore[arg-type]
+        config = training_config(
+            data.name,
+            epochs=EPOCHS[data.name][1],
+            learning_rate=2e-3,
+            initial=str(base(data, folder)),
+            faults=faults,
+        )
+        result = train(
+            data,
+            model_config(data.name, bits, 4.0 if method == "plain" else REACH),
+            config,
+            seed=1,
+            folder=folder / name,
+            progress=make_progress(),
+        )
+        model = result.network.model
+        save(export_network(model, name), done)
+        seconds = [record.wall_seconds for record in result.network.history]
+        print(f"{name}: test accuracy {result.network.test_accuracy:.4f}, "
+              f"{np.mean(seconds):.1f} s an epoch", flush=True)  # fmt: skip
+    return load(done)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", choices=sorted(MODELS))
+    parser.add_argument("--path", help="where the data set is")
+    parser.add_argument("--bits", type=int, nargs="+", default=[8, 4], choices=range(2, 9))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--chips", type=int, default=50)
+    parser.add_argument("-o", "--output", type=Path)
+    arguments = parser.parse_args()
+    folder = arguments.output or Path("runs") / f"robust_{arguments.data}"
+    folder.mkdir(parents=True, exist_ok=True)
+    data = load_data(DataConfig(set=arguments.data, path=arguments.path))
+    for bits in arguments.bits:
+        for method in arguments.methods:
+            fine_tuned(data, bits, method, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
