@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
 
+from hwsim.accelerator import SINK, SOURCE
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults.design import DesignFaults
 from hwsim.faults.network import faulty_network
-from hwsim.network import ArgMax, Network
+from hwsim.faults.stages import StageEvaluator, read_fifo
+from hwsim.network import INPUT, ArgMax, Flatten, Network
+from hwsim.network.reference import check_input
+
+_BLOCK = 64
+"""Images that are worked on at once; a multiple of what the executor's kernels take."""
 
 
 class FaultyExecutor:
     """Evaluates the network of ``faults.pipeline`` as the accelerator with these faults does.
 
-    threads: how many; by default as many as the process may use CPUs.
+    Where the faults amount to another network (``faulty_network``) that one is evaluated, as fast
+    as any; else stage by stage (``hwsim.faults.stages``). Frames count from reset: words of FIFOs
+    and windows, and with them the errors, depend on a frame's number. threads: how many; by
+    default as many as the process may use CPUs.
     """
 
     def __init__(self, faults: DesignFaults, threads: int | None = None):
@@ -26,28 +37,57 @@ class FaultyExecutor:
 
     @cached_property
     def faulty_network(self) -> Network | None:
-        """The network whose evaluation is all there is to do, see ``faulty_network``."""
+        """The network whose evaluation is all there is to do, None where there is none."""
         return faulty_network(self.faults)
 
     @cached_property
-    def _executor(self) -> Executor:
+    def _executor(self) -> Executor | None:
         network = self.faulty_network
-        if network is None:
-            raise NotImplementedError("faults in buffers")
-        return Executor(network, self.threads)
+        return None if network is None else Executor(network, self.threads)
+
+    @cached_property
+    def _stages(self) -> dict[str, StageEvaluator]:
+        stages = self.faults.pipeline.stages
+        return {stage.name: StageEvaluator(self.faults, stage) for stage in stages}
 
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
-        """What leaves the accelerator: int64 [images, channels, height, width].
+        """What leaves the accelerator, the output FIFO included: int64 as ``Executor.run``.
 
-        x: integers [images, channels, height, width], image n being frame first_frame + n since
-        reset. Raises NetworkError when ``x`` has another shape, is not of integers or leaves its
-        range.
+        x: integers [images, channels, height, width], image n being frame ``first_frame + n``
+        since reset. Raises NetworkError when ``x`` has another shape, is not of integers or
+        leaves its range, and for a negative ``first_frame``.
         """
-        return self._executor.run(x)
+        if self._executor is not None:
+            return self._executor.run(self._checked(x, first_frame))
+        (last,) = (fifo.name for fifo in self.faults.pipeline.fifos if fifo.consumer == SINK)
+        output = self._by_block(x, first_frame, lambda block: {SINK: block.links[last]})[SINK]
+        return output.reshape(len(output), *self.network.output_type.shape)
 
     def tensors(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
-        """Every tensor as its stage yields it, by name, the input included."""
-        return self._executor.tensors(x)
+        """Every tensor as its stage yields it, before any FIFO, by name, the input included.
+
+        int64; arguments and errors as ``run``.
+        """
+        if self._executor is not None:
+            return self._executor.tensors(self._checked(x, first_frame))
+        tensors = self._by_block(x, first_frame, lambda block: block.tensors)
+        for op in self.network.ops:
+            if isinstance(op, Flatten):
+                tensors[op.name] = tensors[op.inputs[0]]
+        types = self.network.types
+        return {name: tensors[name].reshape(-1, *types[name].shape) for name in types}
+
+    def links(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
+        """What every FIFO passes on, by name of the FIFO, each in the shape of its tensor.
+
+        int64; arguments and errors as ``run``.
+        """
+        found = self._by_block(x, first_frame, lambda block: block.links)
+        types = self.network.types
+        return {
+            fifo.name: found[fifo.name].reshape(-1, *types[fifo.stream.tensor].shape)
+            for fifo in self.faults.pipeline.fifos
+        }
 
     def accuracy(self, x: np.ndarray, labels: np.ndarray, first_frame: int = 0) -> float:
         """Share (0..1) of images whose class is ``labels`` [images].
@@ -60,3 +100,54 @@ class FaultyExecutor:
         if labels.shape != (len(x),) or not len(x):
             raise NetworkError(f"labels must be [{len(x)}], at least one, not {list(labels.shape)}")
         return float((self.run(x, first_frame)[:, 0, 0, 0] == labels).mean())
+
+    def _checked(self, x: np.ndarray, first_frame: int) -> np.ndarray:
+        if first_frame < 0:
+            raise NetworkError(f"first_frame must be >= 0, not {first_frame}")
+        return check_input(self.network, x)
+
+    def _by_block(
+        self,
+        x: np.ndarray,
+        first_frame: int,
+        wanted: Callable[[_Block], dict[str, np.ndarray]],
+    ) -> dict[str, np.ndarray]:
+        """Evaluate stage by stage, block after block; whole arrays of what is wanted."""
+        x = self._checked(x, first_frame).astype(np.int64)
+        starts = range(0, max(len(x), 1), _BLOCK)
+
+        def work(start: int) -> dict[str, np.ndarray]:
+            return wanted(_Block(self, x[start : start + _BLOCK], first_frame + start))
+
+        if self.threads == 1 or len(starts) == 1:
+            parts = [work(start) for start in starts]
+        else:
+            with ThreadPoolExecutor(self.threads) as pool:
+                parts = list(pool.map(work, starts))
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class _Block:
+    """Some frames on their way through the accelerator.
+
+    tensors: of every op but Flatten, by name. links: what each FIFO passes on. All are maps.
+    """
+
+    def __init__(self, executor: FaultyExecutor, x: np.ndarray, first: int) -> None:
+        pipeline = executor.faults.pipeline
+        self.tensors = {INPUT: x}
+        self.links: dict[str, np.ndarray] = {}
+        self._pass_on(executor, SOURCE, x, first)
+        for stage in pipeline.stages:
+            inputs = [self.links[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
+            result, output = executor._stages[stage.name](inputs, first)
+            if stage.op is not None:
+                self.tensors[stage.op.name] = output if stage.op is stage.rider else result
+            if stage.requantize is not None:
+                self.tensors[stage.requantize.name] = output
+            self._pass_on(executor, stage.name, output, first)
+
+    def _pass_on(self, executor: FaultyExecutor, producer: str, x: np.ndarray, first: int) -> None:
+        for fifo in executor.faults.pipeline.outputs_of(producer):
+            faulty = executor.faults.fifo(fifo.name)
+            self.links[fifo.name] = x if faulty is None else read_fifo(faulty, fifo, x, first)

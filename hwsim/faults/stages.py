@@ -1,0 +1,297 @@
+"""What each stage of an accelerator yields when its memories have faults.
+
+Errors that are the same in every access are put into the data or the weights beforehand, and the
+sums are taken by the executor of networks. Where errors depend on the access, or where partial
+sums are read back with errors, the kernels in ``hwsim.faults.kernels`` walk through the stage's
+steps one by one. All memories are read, and all registers overflow, just where those of the RTL do.
+
+Tensors are int64 maps [frames, channels, height, width] as they were before any ``Flatten``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hwsim.accelerator import Fifo, Stage, Stream
+from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.weights import weight_store
+from hwsim.errors import NetworkError
+from hwsim.execute import Executor
+from hwsim.faults import kernels
+from hwsim.faults.design import DesignFaults, MemoryFaults
+from hwsim.faults.fields import signed, unsigned
+from hwsim.faults.kernels import HEALTHY, Cells, Codes, Geometry
+from hwsim.faults.network import weighted_op
+from hwsim.network import (
+    INPUT,
+    Add,
+    AvgPool2d,
+    GlobalMaxPool,
+    Network,
+    Op,
+    Requantize,
+    TensorType,
+)
+
+_WEIGHTED = ("mac", "depthwise")
+
+
+def cells_of(faulty: MemoryFaults | None) -> Cells:
+    """The failing cells of a memory as kernels read them."""
+    if faulty is None:
+        return HEALTHY
+    masks, fields = faulty.masks, faulty.fields
+    keys = np.array(faulty.keys, np.uint64)
+    errs = faulty.faults.errs
+    return Cells(True, masks.keep, masks.put, masks.flip, fields.start, fields.width, keys, errs)
+
+
+# -- streams ---------------------------------------------------------------------------------------
+
+
+def to_beats(stream: Stream, x: np.ndarray) -> np.ndarray:
+    """Maps as beats, int64 [frames, pixels, beats, lanes]; lanes past the last channel hold 0."""
+    t = stream.type
+    lanes = np.zeros((len(x), t.height * t.width, stream.beats * stream.lanes), np.int64)
+    lanes[..., : t.channels] = x.reshape(len(x), t.channels, -1).transpose(0, 2, 1)
+    return lanes.reshape(len(x), -1, stream.beats, stream.lanes)
+
+
+def from_beats(t: TensorType, beats: np.ndarray) -> np.ndarray:
+    """The inverse of ``to_beats`` for maps of type ``t``; beats may be grouped otherwise."""
+    lanes = beats.reshape(len(beats), t.height * t.width, -1)[..., : t.channels]
+    return np.ascontiguousarray(lanes.transpose(0, 2, 1)).reshape(-1, *t.shape)
+
+
+def read_stream(
+    faulty: MemoryFaults, stream: Stream, x: np.ndarray, word: np.ndarray, first: int, read: Stream
+) -> np.ndarray:
+    """Maps as they come out of a memory that every value lies in once.
+
+    stream: as they are written. word: in which each beat lies, int64 [frames, pixels, beats].
+    read: as they are read, a beat in each access.
+    """
+    beats = to_beats(stream, x)
+    t = stream.type
+    if faulty.protected:
+        stored = unsigned(beats.reshape(-1, stream.lanes), t.bits)
+        out = faulty.read(stored, word.reshape(-1))
+        out = signed(out, t.bits) if t.signed else out
+    else:
+        out = np.empty_like(beats)
+        cells = cells_of(faulty)
+        kernels.read_lanes(beats, out, cells, t.signed, word, first, read.beats, read.lanes)
+    return from_beats(t, out)
+
+
+def read_fifo(faulty: MemoryFaults, fifo: Fifo, x: np.ndarray, first: int) -> np.ndarray:
+    """What a FIFO passes on of maps that were written into it."""
+    number = _beat_numbers(fifo.stream, len(x), first)
+    return read_stream(faulty, fifo.stream, x, number % fifo.depth, first, fifo.stream)
+
+
+def _beat_numbers(stream: Stream, frames: int, first: int) -> np.ndarray:
+    """Number of each beat since reset: int64 [frames, pixels, beats]."""
+    numbers = first * stream.frame_beats + np.arange(frames * stream.frame_beats)
+    return numbers.reshape(frames, -1, stream.beats)
+
+
+# -- stages ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class StageEvaluator:
+    """Evaluates one stage of ``faults.pipeline``."""
+
+    faults: DesignFaults
+    stage: Stage
+
+    def __call__(self, inputs: list[np.ndarray], first: int) -> tuple[np.ndarray, np.ndarray]:
+        """What the op yields before the requantizer, and what the stage yields.
+
+        inputs: maps as the FIFOs pass them on, of frames ``first`` onwards since reset.
+        """
+        stage = self.stage
+        x = inputs[0]
+        window = self.window
+        if window is not None and (stage.kind == "resize" or not window.transient):
+            word = self._window_words(len(x), first)
+            x = read_stream(window, stage.inputs[0], x, word, first, stage.output)
+        if stage.op is None:
+            return x, x
+        if isinstance(stage.op, Requantize):
+            result = x
+        elif isinstance(stage.op, Add):
+            result = x + inputs[1]
+        elif self._by_step:
+            result = self._steps(x, first)
+        else:
+            result = self._sums(x)
+        return result, (result if stage.rider is None else self._requantize(result, first))
+
+    # -- the memories of the stage -----------------------------------------------------------------
+
+    @cached_property
+    def window(self) -> MemoryFaults | None:
+        return self.faults.of(self.stage.name, "window")
+
+    @cached_property
+    def weights(self) -> MemoryFaults | None:
+        return self.faults.of(self.stage.name, "weight")
+
+    @cached_property
+    def accumulator(self) -> MemoryFaults | None:
+        return self.faults.of(self.stage.name, "accumulator")
+
+    @cached_property
+    def constants(self) -> MemoryFaults | None:
+        return self.faults.of(self.stage.name, "constants")
+
+    @property
+    def _by_step(self) -> bool:
+        """Whether results depend on more than the op, its inputs and the weights."""
+        changing = any(m is not None and m.transient for m in (self.window, self.weights))
+        return changing or self.accumulator is not None or self._executor is None
+
+    def _window_words(self, frames: int, first: int) -> np.ndarray:
+        """Word of the ring that each beat lies in: int64 [frames, pixels, beats]."""
+        stage, t = self.stage, self.stage.timing
+        if stage.kind == "resize":
+            numbers = _beat_numbers(stage.inputs[0], frames, first)
+            return numbers % (t.row_slots * t.beats)
+        row = first * t.rows + np.arange(frames * t.rows)[:, np.newaxis, np.newaxis]
+        column = np.arange(t.cols)[:, np.newaxis] + t.pad[1]
+        bank = row % t.kernel[0] * t.kernel[1] + column % t.kernel[1]
+        held = t.row_slots // t.kernel[0]
+        pixel = row // t.kernel[0] % held * t.bank_columns + column // t.kernel[1]
+        word = bank * t.bank_words + pixel * t.beats + np.arange(t.beats)
+        return word.reshape(frames, -1, stage.inputs[0].beats)
+
+    # -- sums that no access has an influence on ---------------------------------------------------
+
+    @cached_property
+    def _executor(self) -> Executor | None:
+        """Of the op alone; None where no network can have it, with weights as they are read."""
+        stage = self.stage
+        op: Op | None = stage.op
+        if stage.kind in _WEIGHTED:
+            op = weighted_op(self.faults, stage)
+        if op is None:
+            return None
+        try:
+            return Executor(_alone(op, self._input_type), threads=1)
+        except NetworkError:  # sums of more than 32 bits
+            return None
+
+    @property
+    def _input_type(self) -> TensorType:
+        """What the op reads: the vector of all values where the stream is flat."""
+        x = self.stage.inputs[0]
+        t = x.type
+        return TensorType(t.size, 1, 1, t.bits, t.signed) if x.flat else t
+
+    def _sums(self, x: np.ndarray) -> np.ndarray:
+        assert self._executor is not None
+        result = self._executor.run(x.reshape(len(x), *self._input_type.shape))
+        t = self.stage.accumulator
+        result = signed(result, t.bits) if t.signed else unsigned(result, t.bits)
+        return result
+
+    # -- step by step ------------------------------------------------------------------------------
+
+    def _steps(self, x: np.ndarray, first: int) -> np.ndarray:
+        stage = self.stage
+        t, stream, total = stage.timing, stage.inputs[0], stage.accumulator
+        beats = to_beats(stream, x)
+        shape = len(x), t.rows, t.cols, t.beats, stream.lanes
+        if stage.kind == "global_pool":
+            out = np.zeros((len(x), *beats.shape[2:]), np.int64)
+            maximum = isinstance(stage.op, GlobalMaxPool)
+            sums = cells_of(self.accumulator)
+            kernels.global_steps(beats, out, maximum, total.bits, total.signed, sums, first)
+            return from_beats(total, out)
+        window = self.window
+        cells = cells_of(window if window is not None and window.transient else None)
+        weights = self.weights
+        changing = cells_of(weights if weights is not None and weights.transient else None)
+        common = stream.type.bits, stream.type.signed, _geometry(stage), cells
+        pixels = t.out_rows * t.out_cols
+        if stage.kind == "mac":
+            out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
+            sums = cells_of(self.accumulator)
+            kernels.mac_steps(
+                beats.reshape(shape), out, *common, self._codes, changing, sums, total.bits,
+                total.signed, first,
+            )  # fmt: skip
+        else:
+            out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
+            kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
+            kind = kernels.DEPTHWISE if stage.kind == "depthwise" else kind
+            kernels.window_steps(
+                beats.reshape(shape), out, kind, *common, self._codes, changing, total.bits,
+                total.signed, first,
+            )  # fmt: skip
+        return from_beats(total, out)
+
+    @cached_property
+    def _codes(self) -> Codes:
+        stage = self.stage
+        store = weight_store(stage)
+        if store is None:
+            return Codes(np.zeros((1, 1), np.int64), 1, False, True, 1, 0, False)
+        code = store.code
+        tap = store.tap_bits > 0
+        return Codes(
+            self.faults.stored(stage.name, "weight"),
+            store.weight.shape[3] + tap,
+            tap,
+            code.kind == "int",
+            code.bits,
+            code.exponent_bits,
+            code.zero,
+        )
+
+    # -- the requantizer ---------------------------------------------------------------------------
+
+    def _requantize(self, x: np.ndarray, first: int) -> np.ndarray:
+        stage = self.stage
+        op, store = stage.rider, requantize_store(stage)
+        assert op is not None
+        assert store is not None
+        beats = to_beats(stage.output, x)
+        faulty = self.constants
+        cells = cells_of(faulty if faulty is not None and faulty.transient else None)
+        kernels.requantize_steps(
+            beats, beats, self._constants, cells, store.multiplier_bits, store.bias_bits,
+            store.sum_bits, op.shift, op.lo, op.hi, first,
+        )  # fmt: skip
+        return from_beats(stage.output.type, beats)
+
+    @cached_property
+    def _constants(self) -> np.ndarray:
+        return self.faults.stored(self.stage.name, "constants")
+
+
+def _alone(op: Op, x: TensorType) -> Network:
+    """A network of one op, whose inputs are all the input."""
+    return Network("stage", x, (replace(op, inputs=(INPUT,) * op.arity),))
+
+
+def _geometry(stage: Stage) -> Geometry:
+    t = stage.timing
+    held = t.row_slots // t.kernel[0]
+    return Geometry(
+        t.kernel,
+        t.stride,
+        t.pad,
+        t.out_rows,
+        t.out_cols,
+        t.groups,
+        t.steps,
+        held,
+        t.bank_columns,
+        t.bank_words,
+    )
