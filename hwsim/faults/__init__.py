@@ -1,8 +1,9 @@
 """Memories at low supply voltage: which cells fail, and what the voltage saves."""
 
-from hwsim.faults.chip import Chip, ChipError, FaultList, Spatial
+from hwsim.faults.chip import Chip, ChipError, FaultList, FaultSource, Spatial
 from hwsim.faults.design import DesignFaults, FaultySource, design_faults
 from hwsim.faults.evaluate import FaultyExecutor
+from hwsim.faults.map import FaultMap, load_map
 from hwsim.faults.network import faulty_network
 from hwsim.faults.technology import (
     ExponentialLaw,
@@ -21,7 +22,9 @@ __all__ = [
     "DesignFaults",
     "ExponentialLaw",
     "FaultList",
+    "FaultMap",
     "FaultModel",
+    "FaultSource",
     "FaultyExecutor",
     "FaultySource",
     "MemoryTechnology",
@@ -32,5 +35,6 @@ __all__ = [
     "VoltageError",
     "design_faults",
     "faulty_network",
+    "load_map",
     "load_technology",
 ]

@@ -18,7 +18,7 @@ from scipy.special import ndtr, ndtri
 
 from hwsim.errors import HwsimError
 from hwsim.faults.philox import philox, philox_run
-from hwsim.faults.technology import MemoryTechnology, VoltageError
+from hwsim.faults.technology import FaultModel, MemoryTechnology, VoltageError
 from hwsim.faults.transient import ALWAYS, transient_key
 from hwsim.jit import njit
 
@@ -27,7 +27,6 @@ CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
 
 _CHUNK = 1 << 20
 _BLOCKS = 512
-_Key = tuple[np.uint64, np.uint64]
 
 
 class ChipError(HwsimError):
@@ -63,11 +62,6 @@ class Spatial:
     def independent(self) -> bool:
         return self.column == self.row == self.bank == 0
 
-    @property
-    def moves_words(self) -> bool:
-        """Whether cells in their physical order are not in the order of (word, bit)."""
-        return self.interleave > 1 or self.offset > 0
-
     def cell(self, word: np.ndarray, bit: np.ndarray, words: int, bits: int) -> np.ndarray:
         """Physical index of logical cells: row times columns, plus column."""
         k = self.interleave
@@ -80,6 +74,19 @@ class Spatial:
         row, column = np.divmod(cell, bits * k)
         place = row * k + column % k
         return (place - self.offset * k) % self._room(words), column // k
+
+    def lay(
+        self, cell: np.ndarray, words: int, bits: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Words and bits that lie in ascending physical cells, in the order of (word, bit).
+
+        Returns which of the cells they lie in, int64, word and bit; cells of no word are left out.
+        """
+        word, bit = self.logical(cell, words, bits)
+        order = np.flatnonzero(word < words)
+        if self.interleave > 1 or self.offset > 0:
+            order = order[np.lexsort((bit[order], word[order]))]
+        return order, word[order], bit[order]
 
     def _room(self, words: int) -> int:
         """Words that the rows have room for."""
@@ -156,9 +163,8 @@ class Chip:
             raise ChipError(f"seed must be 0..2^64 - 1, not {self.seed}")
 
     @property
-    def _key(self) -> _Key:
-        """Key words of the generator."""
-        return np.uint64(self.seed & 0xFFFFFFFF), np.uint64(self.seed >> 32)
+    def _key(self) -> Key:
+        return key_of(self.seed)
 
     def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
         """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin.
@@ -179,20 +185,11 @@ class Chip:
             critical = drawn / 2.0**32
         else:
             cell, critical = self._clustered(rows, columns, probability, number)
-        word, bit = self.spatial.logical(cell, words, bits)
-        real = word < words
-        cell, word, bit, critical = cell[real], word[real], bit[real], critical[real]
-        if self.spatial.moves_words:
-            order = np.lexsort((bit, word))
-            cell, word, bit, critical = cell[order], word[order], bit[order], critical[order]
-        model = self.technology.faults
-        if model.kind == "flip":
-            reads = np.full(len(cell), -1, np.int8)
-        else:
-            drawn = _draw(cell, PREFERENCES, number, self._key)
-            reads = (drawn < model.ones * 2.0**32).astype(np.int8)
-        key = transient_key(self.seed, memory)
-        return FaultList(words, bits, word, bit, reads, critical, model.errs, key)
+        order, word, bit = self.spatial.lay(cell, words, bits)
+        cell, critical = cell[order], critical[order]
+        reads = preferences(self.technology.faults, cell, number, self._key)
+        key, errs = transient_key(self.seed, memory), self.technology.faults.errs
+        return FaultList(words, bits, word, bit, reads, critical, errs, key)
 
     def _clustered(
         self, rows: int, columns: int, probability: float, number: int
@@ -222,12 +219,28 @@ class Chip:
         return np.concatenate(cells), np.concatenate(criticals)
 
 
+Key = tuple[np.uint64, np.uint64]
+
+
+def key_of(seed: int) -> Key:
+    """Key words of the generator."""
+    return np.uint64(seed & 0xFFFFFFFF), np.uint64(seed >> 32)
+
+
+def preferences(model: FaultModel, cell: np.ndarray, number: int, key: Key) -> np.ndarray:
+    """What failing cells read, int8: -1 where ``model`` flips, else each cell's own 0 or 1."""
+    if model.kind == "flip":
+        return np.full(len(cell), -1, np.int8)
+    drawn = _draw(cell, PREFERENCES, number, key)
+    return (drawn < model.ones * 2.0**32).astype(np.int8)
+
+
 def memory_number(name: str) -> int:
     """32-bit number of a memory, from its name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
-def _scan(cells: int, limit: int, number: int, key: _Key) -> tuple[np.ndarray, np.ndarray]:
+def _scan(cells: int, limit: int, number: int, key: Key) -> tuple[np.ndarray, np.ndarray]:
     """Cells 0 .. cells - 1 whose number is below ``limit``, ascending, and the numbers."""
     expected = cells * limit / 2.0**32
     room = int(expected + 8 * np.sqrt(expected) + 64)
@@ -267,7 +280,7 @@ def _scan_into(cells, limit, number, k0, k1, found, drawn):  # type: ignore[no-u
     return count
 
 
-def _draw(cell: np.ndarray, stream: int, number: int, key: _Key) -> np.ndarray:
+def _draw(cell: np.ndarray, stream: int, number: int, key: Key) -> np.ndarray:
     """The 32-bit numbers of single cells, uint32."""
     out = np.empty(len(cell), np.uint32)
     _draw_into(cell.astype(np.int64), np.uint64(stream), np.uint64(number), *key, out)

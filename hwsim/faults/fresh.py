@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from hwsim.faults.chip import ChipError, memory_number
+from hwsim.faults.chip import ChipError, key_of, memory_number
 from hwsim.faults.inject import Masks, mask_type
 from hwsim.faults.philox import philox_run
 from hwsim.faults.technology import FaultModel, VoltageError
@@ -72,12 +72,14 @@ def fresh_masks(
     faults = words * bits * p
     room = words if dense else min(words, int(faults + 8 * math.sqrt(faults) + 64))
     rate = -math.log1p(-p) if p < 1 else math.inf
-    ones = int(model.ones * 2.0**32) if model.kind == "stuck" else -1
-    key = [np.uint64(n) for n in (step << 32, memory_number(memory), seed % (1 << 32), seed >> 32)]
+    ones = math.ceil(model.ones * 2.0**32) if model.kind == "stuck" else -1
+    counter = np.uint64(step << 32), np.uint64(memory_number(memory))
     while True:
         word = np.empty(0 if dense else room, np.int64)
         keep, flip = np.full(room, ~unsigned.type(0)), np.zeros(room, unsigned)
-        count = _draw(words, bits, rate, ones, *key, dense, word, keep, flip) if p else 0
+        count = 0
+        if p:
+            count = _draw(words, bits, rate, ones, *counter, *key_of(seed), dense, word, keep, flip)
         if dense:
             return Masks(slice(None), keep, flip, bits, words)
         if count <= room:

@@ -154,13 +154,16 @@ def _merge(cell_word, cell_bit, reads, errs, key, access, word, keep, flip):  # 
 
 @njit
 def _inject(flat, word, keep, flip, copies, stored):  # type: ignore[no-untyped-def]
-    """As ``read``, for single words; values are 64 bits wide here."""
+    """As ``read``, for single words."""
     shift = 64 - 8 * flat.itemsize + copies
     for i in range(np.uintp(len(word))):
         at = np.uintp(word[i])
         value = flat[at]
         stored[i] = value
-        flat[at] = (np.int64((value & keep[i]) ^ flip[i]) << shift) >> shift
+        seen = np.int64((value & keep[i]) ^ flip[i])
+        if copies:
+            seen = (seen << shift) >> shift
+        flat[at] = seen
 
 
 @njit

@@ -1,0 +1,257 @@
+"""A user's own map of failing cells, in place of a ``Chip``: measured memories, worst cases.
+
+A map is an array [rows, columns] of physical cells in memory or in a file (``load_map``). What a
+cell's number says is told by ``holds``:
+
+``fails``    0 or 1 (booleans, too): 1 for a cell that fails at every error rate above 0, that is,
+             at every voltage below the technology's vmin
+``rate``     0..1: the bit error rate above which the cell fails; 1: it never does
+``voltage``  0..vmin, in the technology's unit: the voltage below which the cell fails, that is, the
+             lowest at which it works; below the technology's data: it never fails
+
+A second array of the same shape may say what each failing cell does: it reads 0 or 1, or it flips
+what is stored (-1). Without it the technology's fault model says so, as for a chip.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+
+from hwsim.faults.chip import ChipError, FaultList, Spatial, key_of, preferences
+from hwsim.faults.technology import MemoryTechnology, VoltageError
+from hwsim.faults.transient import transient_key
+
+Holds = Literal["fails", "rate", "voltage"]
+
+
+class _Failing(NamedTuple):
+    """Cells that fail at some error rate, ascending; critical and reads as in ``FaultList``."""
+
+    cell: np.ndarray
+    critical: np.ndarray
+    reads: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class FaultMap:
+    """Failing cells as a map has them.
+
+    cells: [rows, columns], booleans, integers or floats, see ``holds``. reads: the same shape,
+    -1, 0 or 1. offset: cell (row times columns, plus column) at which memories start: all at the
+    same, or by name. interleave: words that lie bit by bit among each other, as in ``Spatial``;
+    with interleave = columns / bits, a row of the map is a row of the memory. From its first cell
+    a memory goes on linearly, row by row. repeat: behind its last cell the map begins anew;
+    otherwise a memory must not be longer than the rest of the map.
+
+    Raises ChipError for arrays of another shape, type or range; the methods also for memories
+    that the map has no room or no offset for.
+    """
+
+    technology: MemoryTechnology
+    cells: np.ndarray
+    holds: Holds = "fails"
+    reads: np.ndarray | None = None
+    offset: int | Mapping[str, int] = 0
+    interleave: int = 1
+    repeat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.holds not in get_args(Holds):
+            raise ChipError(
+                f"holds must be one of {', '.join(get_args(Holds))}, not '{self.holds}'"
+            )
+        top = {"fails": 1.0, "rate": 1.0, "voltage": self.technology.vmin}[self.holds]
+        _check(self.cells, 0.0, top, whole=self.holds == "fails")
+        if self.reads is not None:
+            _check(self.reads, -1.0, 1.0, whole=True)
+            if self.reads.shape != self.cells.shape:
+                raise ChipError(
+                    f"reads must have the shape of cells, {_shape(self.cells)}, "
+                    f"not {_shape(self.reads)}"
+                )
+        for start in self.offset.values() if isinstance(self.offset, Mapping) else [self.offset]:
+            if not 0 <= start < self.cells.size:
+                raise ChipError(f"offset must be 0..{self.cells.size - 1}, not {start}")
+        if self.interleave < 1:
+            raise ChipError(f"interleave must be >= 1, not {self.interleave}")
+
+    @cached_property
+    def seed(self) -> int:
+        """Follows from the content: the same map is the same chip."""
+        digest = hashlib.sha256(f"{self.holds} {self.cells.shape}".encode())
+        digest.update(np.ascontiguousarray(self.cells, np.float64).tobytes())
+        if self.reads is not None:
+            digest.update(np.ascontiguousarray(self.reads, np.int8).tobytes())
+        return int.from_bytes(digest.digest()[:8], "little")
+
+    def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
+        """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin.
+
+        Raises VoltageError outside the technology's data.
+        """
+        return self.faults_at(memory, words, bits, self.technology.probability(voltage_rel))
+
+    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+        """The same at a bit error rate, 0..1, of the technology: cells whose own is below fail."""
+        if not 0 <= probability <= 1:
+            raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
+        start, size = self._start(memory), self.cells.size
+        end = start + self._spatial.rows(words) * bits * self.interleave
+        if end > size and not self.repeat:
+            raise ChipError(
+                f"map of {_shape(self.cells)} cells is too small for memory '{memory}': {words} "
+                f"words of {bits} bits from cell {start} need {end}; repeat=True repeats the map"
+            )
+        cell, critical, reads = self._failing
+        kept = critical < probability
+        rounds = range(start // size, -(-end // size))
+        place = np.concatenate([cell[kept] + n * size - start for n in rounds] or [cell[:0]])
+        critical, reads = (np.tile(a[kept], len(rounds)) for a in (critical, reads))
+        inside = (place >= 0) & (place < end - start)
+        order, word, bit = self._spatial.lay(place[inside], words, bits)
+        key, errs = transient_key(self.seed, memory), self.technology.faults.errs
+        critical, reads = critical[inside][order], reads[inside][order]
+        return FaultList(words, bits, word, bit, reads, critical, errs, key)
+
+    @property
+    def _spatial(self) -> Spatial:
+        return Spatial(interleave=self.interleave)
+
+    def _start(self, memory: str) -> int:
+        if not isinstance(self.offset, Mapping):
+            return self.offset
+        if memory not in self.offset:
+            raise ChipError(
+                f"map has no offset for memory '{memory}'; it has {', '.join(self.offset)}"
+            )
+        return self.offset[memory]
+
+    @cached_property
+    def _failing(self) -> _Failing:
+        flat = self.cells.reshape(-1).astype(np.float64)
+        if self.holds == "voltage":
+            critical = self._critical_rates(flat)
+        else:
+            critical = 1.0 - flat if self.holds == "fails" else flat
+        cell = np.flatnonzero(critical < 1)
+        if self.reads is None:
+            reads = preferences(self.technology.faults, cell, 0, key_of(self.seed))
+        else:
+            reads = self.reads.reshape(-1)[cell].astype(np.int8)
+        return _Failing(cell, critical[cell], reads)
+
+    def _critical_rates(self, voltage: np.ndarray) -> np.ndarray:
+        """Bit error rates at critical voltages; of which measured maps have few different ones."""
+        known, at = np.unique(voltage, return_inverse=True)
+        lowest, vmin = self.technology.lowest_rel, self.technology.vmin
+        rates = [self.technology.probability(v / vmin) if v / vmin >= lowest else 1 for v in known]
+        return np.array(rates)[at]
+
+
+def load_map(
+    path: Path | str,
+    technology: MemoryTechnology,
+    holds: Holds = "fails",
+    *,
+    reads: Path | str | None = None,
+    offset: int | Mapping[str, int] = 0,
+    interleave: int = 1,
+    repeat: bool = False,
+) -> FaultMap:
+    """A ``FaultMap`` from files: ``.npy`` [rows, columns], or ``.csv``, a line for each row.
+
+    CSV files hold numbers separated by commas and no header. reads: file of what failing cells
+    do. Raises ChipError naming the file and what is allowed.
+    """
+    try:
+        found = FaultMap(
+            technology, _read(Path(path)), holds,
+            offset=offset, interleave=interleave, repeat=repeat,
+        )  # fmt: skip
+    except ChipError as error:
+        raise _in_file(path, error) from None
+    if reads is None:
+        return found
+    try:
+        return replace(found, reads=_read(Path(reads)))
+    except ChipError as error:
+        raise _in_file(reads, error) from None
+
+
+def _in_file(path: Path | str, error: ChipError) -> ChipError:
+    text = str(error)
+    return error if text.startswith(str(path)) else ChipError(f"{path}: {text}")
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        if path.suffix == ".npy":
+            return _read_npy(path)
+        if path.suffix == ".csv":
+            return _read_csv(path)
+    except OSError as error:
+        raise ChipError(f"{path}: cannot be read ({error.strerror})") from None
+    raise ChipError(f"{path}: must be a .npy or .csv file")
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        with path.open("rb") as file:
+            # Unlike np.load this takes nothing but one array.
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError):
+        raise ChipError(f"{path}: is not a .npy file of an array of numbers") from None
+
+
+def _read_csv(path: Path) -> np.ndarray:
+    rows: list[list[float]] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for line in (lines := csv.reader(file)):
+                rows.append([_number(text, f"{path}:{lines.line_num}") for text in line])
+                if len(line) != len(rows[0]):
+                    raise ChipError(
+                        f"{path}:{lines.line_num}: has {len(line)} cells, the first row has "
+                        f"{len(rows[0])}"
+                    )
+    except (UnicodeDecodeError, csv.Error):
+        raise ChipError(f"{path}: is not a CSV file in UTF-8") from None
+    return np.array(rows, np.float64)
+
+
+def _number(text: str, place: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ChipError(f"{place}: cells must be numbers, not {text!r}") from None
+
+
+def _check(array: np.ndarray, low: float, high: float, *, whole: bool) -> None:
+    """Raise ChipError unless ``array`` is a map of numbers within ``low`` .. ``high``."""
+    if array.dtype.kind not in "biuf":
+        raise ChipError(f"map must hold booleans, integers or floats, not {array.dtype}")
+    if array.ndim != 2 or array.size == 0:
+        raise ChipError(f"map must be [rows, columns] with at least one cell, not {_shape(array)}")
+    wrong = ~((array >= low) & (array <= high))
+    if whole:
+        wrong |= array != np.round(array)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        allowed = f"{low:g}..{high:g}"
+        if whole:
+            allowed = ", ".join(f"{n}" for n in range(int(low), int(high) + 1))
+        raise ChipError(
+            f"cells must be {allowed}, not {array[row, column]} (row {row}, column {column})"
+        )
+
+
+def _shape(array: np.ndarray) -> str:
+    return " x ".join(map(str, array.shape)) or "a single number"
