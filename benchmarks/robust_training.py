@@ -52,7 +52,7 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "cifar10": {"network": "resnet", "channels": (16, 32, 64), "blocks": 1},
 }
-EPOCHS = {"fashion_mnist": (14, 6), "cifar10": (20, 8)}
+EPOCHS = {"fashion_mnist": (14, 6), "cifar10": (20, 5)}
 """Of the base network, and of each fine-tuning."""
 
 PICTURES: dict[str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ them to others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,13 +25,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from hwsim.errors import HwsimError
-from hwsim.faults.design import FaultySource as FaultSource
+from hwsim.faults.chip import Chip, FaultSource
+from hwsim.faults.curve import CurvePoint, VoltageCurve
 from hwsim.faults.fresh import fresh_masks
 from hwsim.faults.inject import make_masks
+from hwsim.faults.technology import MemoryTechnology
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device
 from hwsim.models.layers import Norm
 from hwsim.models.memory import Memory
 from hwsim.models.quantize import straight_through
+from hwsim.progress import NoProgress, Progress
 
 WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.Linear)
 """Layers whose ``weight`` is stored by default."""
@@ -384,3 +387,56 @@ class Deviation:
             for a, b in zip(clean, faulty, strict=True)
         ]
         return torch.stack(terms).mean()
+
+
+# -- judging ---------------------------------------------------------------------------------------
+
+
+def voltage_curve(
+    faults: FaultInjector,
+    technology: MemoryTechnology,
+    accuracy: Callable[[], float],
+    voltages: Iterable[float],
+    *,
+    chips: int = 20,
+    loss: float = 0.01,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> VoltageCurve:
+    """Accuracy of a model against the voltage of its memories, over many chips.
+
+    accuracy: evaluates the model as it is and returns a share 0..1; it is called once for each
+    chip (seeds ``seed`` ..., the same at every voltage) and once without errors. voltages:
+    relative to vmin; vmin itself is added. loss: of the clean accuracy, that is acceptable:
+    ``lowest`` of the result is the lowest voltage that keeps it. For networks on an accelerator
+    use ``hwsim faults``, which knows their memories word by word.
+
+    Raises VoltageError outside the technology's data and FaultModelError for fewer than 2 chips.
+    """
+    if chips < 2:
+        raise FaultModelError(f"chips must be at least 2, not {chips}")
+    rates = {v: technology.probability(v) for v in sorted({*voltages, 1.0})}
+    was_training = faults.model.training
+    faults.model.eval()
+    try:
+        with (progress or NoProgress()).task("chips at voltages", len(rates) * chips) as task:
+            clean = accuracy()
+            points = []
+            for voltage, rate in rates.items():
+                found = []
+                for number in range(seed, seed + chips):
+                    if rate:
+                        # The weights are read once, not for every batch.
+                        with (
+                            torch.no_grad(),
+                            parametrize.cached(),
+                            faults.chip(Chip(technology, number), rate=rate),
+                        ):
+                            found.append(accuracy())
+                    else:
+                        found.append(clean)
+                    task.advance()
+                points.append(CurvePoint(voltage, rate, tuple(found)))
+    finally:
+        faults.model.train(was_training)
+    return VoltageCurve(tuple(points), clean, loss)

@@ -21,6 +21,7 @@ from hwsim.models.faults import (
     margin_cross_entropy,
     store_activations,
     store_weights,
+    voltage_curve,
 )
 from hwsim.models.layers import MuxConv2d
 from hwsim.models.memory import Memory, TapMemory, WeightMemory
@@ -359,3 +360,38 @@ def test_stored_weights_are_of_any_kind_of_layer() -> None:
     assert all(
         isinstance(memory, Memory) and memory.bits == 5 for memory in faults.memories.values()
     )
+
+
+def test_voltage_curve_of_any_model() -> None:
+    model = store_weights(small(), 8)
+    x = images(40)
+    model.eval()
+    with torch.no_grad():
+        labels = model(x).argmax(dim=1)
+    model.train()
+    calls = 0
+
+    def accuracy() -> float:
+        nonlocal calls
+        calls += 1
+        assert not model.training
+        return float((model(x).argmax(dim=1) == labels).float().mean())
+
+    faults = FaultInjector(model)
+    curve = voltage_curve(faults, SRAM, accuracy, [0.75, 0.85, 0.93], chips=4, loss=0.2, seed=9)
+    assert calls == 1 + 3 * 4
+    assert model.training
+    assert curve.clean == 1.0
+    assert [point.voltage_rel for point in curve.points] == [0.75, 0.85, 0.93, 1.0]
+    assert [len(point.accuracies) for point in curve.points] == [4] * 4
+    assert curve.points[-1].accuracies == (1.0,) * 4
+    model.eval()
+    with torch.no_grad(), faults.chip(Chip(SRAM, 11), voltage_rel=0.75):
+        third = accuracy()
+    assert curve.points[0].accuracies[2] == third
+    assert curve.points[0].accuracy.mean < curve.points[2].accuracy.mean
+    assert 0.75 < curve.lowest.voltage_rel <= 0.93
+    with pytest.raises(FaultModelError, match=r"^chips must be at least 2, not 1$"):
+        voltage_curve(faults, SRAM, accuracy, [0.8], chips=1)
+    with pytest.raises(VoltageError, match=r"^voltage must be"):
+        voltage_curve(faults, SRAM, accuracy, [0.5])

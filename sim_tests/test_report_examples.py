@@ -64,3 +64,10 @@ def test_draw_overview(tmp_path: Path) -> None:
     assert ElementTree.fromstring(text).tag.endswith("svg")
     for stage in ("conv1", "conv4", "head"):
         assert f">{stage}<" in text
+
+
+def test_harden_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    main_of("harden_a_model")(["--steps", "40", "--chips", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["plain", "hardened"]
+    assert all(" Vmin: " in line and line.endswith("energy saved") for line in lines)
