@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, chi2, chisquare
+from scipy.stats import binom, chi2
+from support import bernoulli
+from support.bernoulli import TAIL
 
 from hwsim.config.loader import load_config, parse_config, shipped_configs
 from hwsim.errors import ConfigError
@@ -24,8 +26,6 @@ from hwsim.faults.philox import philox
 
 SRAM, BRAM = load_technology("sram_14nm"), load_technology("bram_virtex7")
 CELLS = 1 << 20
-TAIL = 1e-6
-"""Chance of a false alarm that a fixed seed is allowed to have."""
 
 
 def cells(found: FaultList) -> set[tuple[int, int]]:
@@ -265,33 +265,13 @@ PINNED = [
 PINNED_NUMBER = 3140827808
 
 
-@pytest.mark.parametrize("p", [1e-5, 1e-4, 1e-3, 1e-2, 0.05, 0.2])
+@pytest.mark.parametrize("p", bernoulli.CELLS)
 @pytest.mark.parametrize("bits", [1, 8, 13])
 def test_flips_per_word_bit_and_pair_of_words(p: float, bits: int) -> None:
     """Chi-square tests of independence and uniformity."""
-    words = CELLS // bits
+    words = bernoulli.CELLS[p] // bits
     found = Chip(SRAM, 11).faults_at("m", words, bits, p)
-    low, high = binom.ppf([TAIL / 2, 1 - TAIL / 2], words * bits, p)
-    assert low <= len(found) <= high
-    per_word = np.bincount(found.word, minlength=words)
-    fits_binomial(per_word, bits, p)
-    fits_binomial(per_word[: words // 2 * 2].reshape(-1, 2).sum(axis=1), 2 * bits, p)
-    # Words far apart, too: what one seed's counter might repeat.
-    half = words // 2
-    fits_binomial(per_word[:half] + per_word[half : 2 * half], 2 * bits, p)
-    if bits > 1:
-        assert chisquare(np.bincount(found.bit, minlength=bits)).pvalue > TAIL
-
-
-def fits_binomial(counts: np.ndarray, n: int, p: float) -> None:
-    """Chi-square test of ``counts`` against Binomial(n, p), rare classes put together."""
-    expected = binom.pmf(np.arange(n + 1), n, p) * len(counts)
-    observed = np.bincount(counts, minlength=n + 1).astype(float)
-    last = int(np.flatnonzero(expected >= 5).max())
-    expected = np.append(expected[:last], expected[last:].sum())
-    observed = np.append(observed[:last], observed[last:].sum())
-    if len(expected) > 1:
-        assert chisquare(observed, expected * observed.sum() / expected.sum()).pvalue > TAIL
+    bernoulli.check_bernoulli(found.word, found.bit, words, bits, p)
 
 
 def test_memories_and_seeds_are_independent() -> None:

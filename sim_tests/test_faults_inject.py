@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hwsim.faults import Chip, FaultModel, load_technology
 from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.inject import inject, make_masks, undo
+from hwsim.faults.inject import Masks, inject, make_masks, undo
 
 SRAM = load_technology("sram_14nm")
 
@@ -87,3 +87,31 @@ def test_arrays_that_do_not_match(array: np.ndarray, faults: FaultList, message:
 def test_masks_of_another_width() -> None:
     with pytest.raises(ChipError, match="masks were made for 1 byte words, not 2"):
         inject(np.zeros(6, np.uint16), make_masks(found(), np.uint8))
+
+
+def test_faults_out_of_order() -> None:
+    faults = found()
+    backwards = FaultList(
+        faults.words,
+        faults.bits,
+        faults.word[::-1],
+        faults.bit[::-1],
+        faults.reads,
+        faults.critical,
+    )
+    with pytest.raises(ChipError, match=r"faults must be in the order of \(word, bit\)"):
+        make_masks(backwards, np.uint8)
+
+
+def test_masks_for_every_word() -> None:
+    """Any masks may be given for all words at once."""
+    masks = make_masks(found(bits=7), np.int8)
+    every = Masks(slice(None), np.full(6, 255, np.uint8), np.zeros(6, np.uint8), 7, 6)
+    every.keep[masks.word], every.flip[masks.word] = masks.keep, masks.flip
+    assert 0 < len(masks) < len(every) == 6
+    array, other = np.arange(-3, 3, dtype=np.int8), np.arange(-3, 3, dtype=np.int8)
+    inject(array, masks)
+    stored = inject(other, every)
+    assert np.array_equal(array, other)
+    undo(other, every, stored)
+    assert np.array_equal(other, np.arange(-3, 3))

@@ -32,6 +32,9 @@ _BLOCKS = 512
 _DENSE = 1 / 8
 """Share of faulty words above which masks are for every word."""
 
+_SPARE = 8.0
+"""Standard deviations of the number of errors that there is room for; beyond, a draw is redone."""
+
 _11, _32, _52 = np.uint64(11), np.uint64(32), np.uint64(52)
 _BIAS = np.uint64(1023)
 _LN2 = math.log(2)
@@ -70,7 +73,7 @@ def fresh_masks(
     p = probability * model.errs / ALWAYS
     dense = 1 - (1 - p) ** bits > _DENSE
     faults = words * bits * p
-    room = words if dense else min(words, int(faults + 8 * math.sqrt(faults) + 64))
+    room = words if dense else min(words, int(faults + _SPARE * (math.sqrt(faults) + 8)))
     rate = -math.log1p(-p) if p < 1 else math.inf
     ones = math.ceil(model.ones * 2.0**32) if model.kind == "stuck" else -1
     counter = np.uint64(step << 32), np.uint64(memory_number(memory))
