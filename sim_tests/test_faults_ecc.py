@@ -234,8 +234,9 @@ def test_masks_of_another_shape() -> None:
 def test_gates() -> None:
     """Of the (8,4) code by hand: check bits cover 3 data bits each, the parity all seven others."""
     assert Secded().gates(4).encode == 3 * 2 + 6
-    # Syndrome: 3 trees over 4 bits and one over 8; columns of 4 bits for 4 data bits; 4 flips.
-    assert Secded().gates(4).decode == 3 * 3 + 7 + 4 * 3 + 4
+    # Syndrome: 3 trees over 4 bits and one over 8; an XOR that may flip each of 4 data bits.
+    assert Secded().gates(4).decode == 3 * 3 + 7 + 4
+    assert Secded(zero=True).gates(4).decode == 3 * 3 + 7 + 4 + 4
     assert Secded().gates(128).decode == 2 * Secded().gates(64).decode
     assert (Parity(4).gates(12).encode, Parity(4).gates(12).decode) == (7 + 3, 12 + 12)
     assert (Tmr(2, 8).gates(16).encode, Tmr(2, 8).gates(16).decode) == (0, 4 * 4)

@@ -14,6 +14,7 @@ import typer
 from hwsim import __version__
 from hwsim.cli import (
     evaluate,
+    faults,
     generate,
     inspect,
     memory,
@@ -41,6 +42,7 @@ for _command in (
     evaluate.evaluate,
     inspect.inspect,
     simulate.simulate,
+    faults.faults,
     generate.generate,
     verify.verify,
     synth.synth,

@@ -2,7 +2,8 @@
 
 Check bits are cells like all others and fail like them. A word is its data bits, then its check
 bits, bit 0 first. What a protection costs is told as check bits, which are stored, read and
-written, and as two-input gates of its encoder and decoder.
+written, and as two-input gates that data pass on their way in and out. Gates that only wake when an
+error was found, as those that tell which bit a syndrome accuses, are not counted.
 
 =============  ==================================================================================
 ``none``       words are read as their cells are.
@@ -46,7 +47,7 @@ class ProtectionError(HwsimError):
 
 @dataclass(frozen=True)
 class Gates:
-    """Two-input gates that switch when a word is written (``encode``) and read (``decode``)."""
+    """Two-input gates that may switch when a word is written (``encode``) and read (``decode``)."""
 
     encode: int
     decode: int
@@ -145,7 +146,7 @@ class Parity(Protection):
         return -(-bits // self.group)
 
     def gates(self, bits: int) -> Gates:
-        # A tree of XORs over each group; the reader compares, and masks every bit.
+        # A tree of XORs over each group; the reader compares, and masks every data bit.
         return Gates(bits - self.check_bits(bits), 2 * bits)
 
     def _encode(self, data: np.ndarray) -> np.ndarray:
@@ -175,7 +176,7 @@ class Secded(Protection):
         codes = [_hamming(size) for size in _chunks(bits)]
         return Gates(
             sum(code.encode_gates for code in codes),
-            sum(code.decode_gates + self.zero * code.zero_gates for code in codes),
+            sum(code.decode_gates for code in codes) + self.zero * bits,
         )
 
     def _encode(self, data: np.ndarray) -> np.ndarray:
@@ -318,15 +319,8 @@ class _Hamming:
 
     @property
     def decode_gates(self) -> int:
-        """The syndrome, comparing it with every data bit's column, flipping that bit."""
-        syndrome = self._sums + self.bits + self.checks - 1
-        return syndrome + self.bits * (self.checks - 1) + self.bits
-
-    @property
-    def zero_gates(self) -> int:
-        """Comparing with the check bits' columns and with 0, joining all that, masking."""
-        compare = (self.checks + 1) * (self.checks - 1)
-        return compare + self.bits + self.checks + self.bits
+        """The trees of the syndrome, and an XOR that may flip each data bit."""
+        return self._sums + self.bits + self.checks - 1 + self.bits
 
 
 @lru_cache(maxsize=CHUNK)

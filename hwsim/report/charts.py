@@ -32,7 +32,7 @@ def bars(
     left = max(text_width(row.name) for row in rows) + 10
     right = width - max(text_width(row.text) for row in rows) - 8
     longest = max(row.total for row in rows) or 1.0
-    parts, top = _keys(keys or {}, left, width)
+    parts, top = legend_rows(keys or {}, left, width)
     for n, row in enumerate(rows):
         y, x = top + ROW * n, left
         drawn = [label(left - 8, y + 11, row.name, "end")]
@@ -49,7 +49,7 @@ def bars(
     return drawing(parts, width, top + ROW * len(rows), title)
 
 
-def _keys(keys: Mapping[str, str], left: float, width: float) -> tuple[list[Markup], float]:
+def legend_rows(keys: Mapping[str, str], left: float, width: float) -> tuple[list[Markup], float]:
     """A legend in as many lines as it takes, and where the rows below it may start."""
     parts: list[Markup] = []
     x, y = left, 10.0
@@ -94,7 +94,7 @@ def curves(
     digits = max(0, len(f"{step:.6f}".rstrip("0").partition(".")[2]))
     parts = [label(4, 14, y_title, "b")]
     fills = {"k0": "f0", "k1": "f3"}
-    keys, _ = _keys({c.name: fills[c.class_] for c in lines if c.name}, left, width)
+    keys, _ = legend_rows({c.name: fills[c.class_] for c in lines if c.name}, left, width)
     parts.append(el("g", *keys, transform="translate(0 22)"))
     for value in tick_values:
         _, y = at(first, value)

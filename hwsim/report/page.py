@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import StorageError
+from hwsim.faults.result import FAULTS, FaultsResult, load_faults
 from hwsim.files import whole_file
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
@@ -21,6 +22,7 @@ from hwsim.result import Result, load_result
 
 RESULT, REPORT = "result.json", "report.html"
 HISTORY = Path("train") / "history.json"
+_STYLES = ("chart.css", "plots.css", "style.css")
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,29 @@ class Report:
     """What the sections draw from.
 
     history: records of each epoch by what was trained (``network``, ``float``); empty where the
-    folder has none.
+    folder has none. faults: what ``hwsim faults`` found for this network, if it was asked.
     """
 
     result: Result
     network: Network
     pipeline: Pipeline
     history: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    faults: FaultsResult | None = None
 
     def render(self, template: str, **values: Any) -> Markup:
         """A template of this package, filled in."""
-        text = _templates().get_template(template).render(report=self, r=self.result, **values)
-        return Markup(text)
+        return render(template, report=self, r=self.result, **values)
+
+
+def render(template: str, **values: Any) -> Markup:
+    """A template of this package, filled in with ``values`` alone."""
+    return Markup(_templates().get_template(template).render(**values))
+
+
+def render_page(title: str, version: str, parts: Sequence[tuple[str, str, Markup]]) -> str:
+    """A whole page that needs no other file. parts: (key, heading or "", body) of each section."""
+    style = "".join((svg.HERE / name).read_text() for name in _STYLES)
+    return render("report.html", title=title, version=version, parts=parts, style=Markup(style))
 
 
 @cache
@@ -65,12 +78,9 @@ def build_report(folder: Path | str) -> Path:
 
     folder = Path(folder)
     report = read_report(folder)
-    parts = [(section, section.build(report)) for section in SECTIONS]
-    text = report.render(
-        "report.html",
-        parts=[(section, body) for section, body in parts if body is not None],
-        style=Markup((svg.HERE / "chart.css").read_text() + (svg.HERE / "style.css").read_text()),
-    )
+    built = [(section, section.build(report)) for section in SECTIONS]
+    parts = [(section.key, section.title, body) for section, body in built if body is not None]
+    text = render_page(report.result.experiment, report.result.hwsim_version, parts)
     path = folder / REPORT
     with whole_file(path) as file:
         file.write(text.encode())
@@ -85,7 +95,19 @@ def read_report(folder: Path | str) -> Report:
     network = load(path)
     if network_hash(network) != result.network_sha256:
         raise StorageError(f"{path}: is not the network of {folder / RESULT}")
-    return Report(result, network, _pipeline(result, network), _history(folder / HISTORY))
+    return Report(
+        result,
+        network,
+        _pipeline(result, network),
+        _history(folder / HISTORY),
+        _faults(folder / FAULTS, result.network_sha256),
+    )
+
+
+def _faults(path: Path, network_sha256: str) -> FaultsResult | None:
+    """Nothing where there is none; none of an earlier network of the folder either."""
+    found = load_faults(path) if path.exists() else None
+    return found if found is not None and found.network_sha256 == network_sha256 else None
 
 
 def _pipeline(result: Result, network: Network) -> Pipeline:

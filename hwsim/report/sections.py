@@ -13,6 +13,7 @@ import yaml
 from markupsafe import Markup
 
 from hwsim.accelerator import steady_timeline, timeline
+from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
 from hwsim.report.graph import draw_pipeline
@@ -152,6 +153,11 @@ def cycles(report: Report) -> Markup:
     names = list(dict.fromkeys(figure.figure for figure in found.figures))
     table = {(figure.test, figure.figure): figure for figure in found.figures}
     return report.render("cycles.html", tests=tests, names=names, table=table)
+
+
+@section("faults", faults.TITLE)
+def low_voltage(report: Report) -> Markup | None:
+    return None if report.faults is None else faults.draw(report.faults)
 
 
 @section("training", "Training")

@@ -1,0 +1,225 @@
+"""``hwsim faults``: accuracy and energy of a network whose memories run at low voltage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
+from hwsim.cli.mapping import Config, accelerator_config, energy_config
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from hwsim.faults.result import FaultsResult, Method, SensitivityMap
+
+_RECORDS = "faults.jsonl"
+
+
+@example("hwsim faults runs/quickstart/network.hwnet --data digits -o runs/quickstart")
+def faults(
+    network: NetworkFile,
+    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
+    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
+    config: Config = None,
+    technology: Annotated[
+        str, typer.Option(help="Shipped memory technology, or a YAML file.")
+    ] = "sram_14nm",
+    voltages: Annotated[
+        str | None, typer.Option(metavar="V,V,...", help="Relative to vmin.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, max=1000, help="Voltages from the lowest with data up to vmin.")
+    ] = 8,
+    refine: Annotated[
+        int, typer.Option(min=0, max=20, help="Halvings that bring the lowest voltage closer.")
+    ] = 3,
+    chips: Annotated[
+        int, typer.Option(min=2, help="At each voltage; with a width: at least.")
+    ] = 20,
+    until_width: Annotated[
+        float | None,
+        typer.Option(help="Add chips until the mean's 95 % interval is no wider, as in 0.005."),
+    ] = None,
+    max_chips: Annotated[int, typer.Option(min=2, help="With a width: at most.")] = 200,
+    within: Annotated[
+        float, typer.Option(help="Accuracy that may be lost, 0..1; 0.01 is one point.")
+    ] = 0.01,
+    memories: Annotated[
+        str, typer.Option(metavar="ROLE,...", help="Roles or names of the memories that fail.")
+    ] = "weight,constants,window,fifo",
+    protection: Annotated[
+        str,
+        typer.Option(metavar="P,...", help="none, parity, secded, secded:zero, tmr:N; compared."),
+    ] = "none",
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Also: which memories and bits hurt most.")
+    ] = False,
+    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first chip; the next follow.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="For faults.json and a report."),
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """How far the supply of the memories can fall, over many chips, and what that saves.
+
+    With -o, an interrupted run resumes: what was counted is in faults.jsonl. The report is
+    faults.html, and a section of report.html where hwsim run filled DIR.
+    """
+    from hwsim.accelerator import Prices
+    from hwsim.cli.images import labelled_images
+    from hwsim.faults.campaign import Names, Plan, measure_faults
+    from hwsim.faults.ecc import parse_protection
+    from hwsim.faults.statistics import StopRule
+    from hwsim.faults.study import Records, Study
+    from hwsim.faults.technology import load_technology
+    from hwsim.network import load
+    from hwsim.run.figures import energy_table
+    from hwsim.run.mapping import map_network
+
+    out = Output("faults", as_json=as_json, quiet=quiet)
+    memory = load_technology(technology)
+    low = memory.lowest_rel
+    grid = _numbers(voltages) or [low + (1 - low) * n / steps for n in range(steps)]
+    for voltage in grid:
+        memory.probability(voltage)  # raises for what the data does not cover
+    rule = StopRule(chips) if until_width is None else StopRule(max_chips, until_width, chips)
+    plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity)
+    ways = [parse_protection(word) for word in _words(protection)]
+    net = load(network)
+    accelerator = accelerator_config(config, None, None, None)
+    energy = energy_config(config, None, None)
+    prices = Prices(energy_table(energy), energy.voltage_v)
+    name, x, labels = labelled_images(net, data, path, images)
+    with out.progress.task("map the network"):
+        pipeline = map_network(net, accelerator)
+    asked = tuple(_words(memories))
+    studies = [Study(pipeline, memory, x, labels, asked, way) for way in ways]
+    folder = _folder(output)
+    result = measure_faults(
+        studies,
+        plan,
+        prices,
+        accelerator.clock_mhz,
+        Names(technology, name, energy.table),
+        Records(None if folder is None else folder / _RECORDS),
+        out.progress,
+    )
+    files = {} if folder is None else _write(folder, result)
+    document = {**result.model_dump(mode="json"), "files": files}
+    out.finish(document, lambda: _people(result, files))
+
+
+def _words(text: str) -> list[str]:
+    """Words between commas, each once."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _numbers(text: str | None) -> list[float]:
+    from hwsim.errors import ConfigError
+
+    try:
+        return [float(word) for word in _words(text or "")]
+    except ValueError:
+        raise ConfigError(
+            f"must be numbers with commas between them, not {text!r}", key="--voltages"
+        ) from None
+
+
+def _folder(output: Path | None) -> Path | None:
+    """The folder for results, made when it is missing; raises OutputError."""
+    from hwsim.errors import OutputError
+
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{output}: cannot be made ({error.strerror})") from None
+    return output
+
+
+def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
+    """``faults.json`` and the reports; their paths."""
+    from hwsim.faults.result import FAULTS
+    from hwsim.report import build_report
+    from hwsim.report.faults import write_faults_page
+    from hwsim.report.page import RESULT
+    from hwsim.run.files import write_json
+
+    write_json(folder / FAULTS, result.model_dump(mode="json"))
+    files = {"faults": str(folder / FAULTS), "page": str(write_faults_page(folder, result))}
+    if (folder / RESULT).exists():
+        files["report"] = str(build_report(folder))
+    return files
+
+
+def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableType]:
+    from hwsim.report.faults import answer, method_name
+
+    for found in result.methods:
+        yield _table(result, found)
+    if result.sensitivity is not None:
+        yield from _places(result.sensitivity)
+    several = len(result.methods) > 1
+    for found in result.methods:
+        yield (f"{method_name(found.protection)}: " if several else "") + answer(result, found)
+    yield (
+        f"these memories take {100 * result.memory_energy_share:.1f} % of the accelerator's energy "
+        f"at nominal voltage ({result.energy_table})"
+    )
+    if files:
+        yield f"written to {', '.join(files.values())}"
+
+
+def _table(result: FaultsResult, found: Method) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    from hwsim.report.faults import method_name
+
+    title = f"{result.technology_description}, {method_name(found.protection)}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in (
+        "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst chip",
+        "energy / at Vmin", "/ at nominal",
+    ):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for row in found.curve:
+        table.add_row(
+            f"{row.voltage_rel:.3f}",
+            f"{row.bit_error_rate:.3g}",
+            str(row.chips),
+            f"{100 * row.accuracy_mean:.2f} %",
+            f"{100 * row.accuracy_low:.2f}..{100 * row.accuracy_high:.2f}",
+            f"{100 * row.accuracy_worst:.2f} %",
+            f"{row.energy_rel_vmin:.3f}",
+            f"{row.energy_rel_nominal:.3f}",
+            style="bold" if row.voltage_rel == found.lowest_voltage_rel else None,
+        )
+    return table
+
+
+def _places(found: SensitivityMap) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.table import Table
+
+    for heading, parts in (("faults in one memory", found.memories), ("in one bit", found.bits)):
+        title = f"{heading} alone, bit error rate {found.bit_error_rate:.3g}"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("part")
+        for name in ("cells", "points lost", "95 % interval"):
+            table.add_column(name, justify="right")
+        for part in sorted(parts, key=lambda part: -part.loss_mean):
+            table.add_row(
+                part.name,
+                f"{part.cells:,}",
+                f"{100 * part.loss_mean:.2f}",
+                f"{100 * part.loss_low:.2f}..{100 * part.loss_high:.2f}",
+            )
+        yield table

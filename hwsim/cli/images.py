@@ -1,0 +1,33 @@
+"""Test images of a data set for a network."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hwsim.network import Network
+
+
+def labelled_images(
+    network: Network, data: str, path: str | None, count: int | None
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """(name of the set, inputs [images, C, H, W], labels [images]) of the first test images.
+
+    count: None for all. Raises DataError when the network reads images of another shape.
+    """
+    from hwsim.config.loader import validate_config
+    from hwsim.config.training import DataConfig
+    from hwsim.errors import DataError
+    from hwsim.models.data import load_data
+    from hwsim.models.export import network_input
+
+    values = {"set": data} | ({"path": path} if path else {})
+    held = load_data(validate_config(values, DataConfig, "--data"))
+    if held.shape != network.input.shape or network.input.signed or network.input.bits > 8:
+        raise DataError(
+            f"{held.name}: images are {list(held.shape)}, the network reads {network.input}"
+        )
+    x, y = held.test_x[:count], held.test_y[:count]
+    return held.name, network_input(x, network.input.bits), y

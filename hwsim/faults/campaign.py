@@ -1,0 +1,208 @@
+"""A whole campaign: curves of one or more protections, their energy, and where errors hurt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hwsim import __version__
+from hwsim.accelerator import Prices
+from hwsim.faults.costs import MemoryEnergy, memory_energy
+from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
+from hwsim.faults.result import (
+    Difference,
+    FaultsResult,
+    Method,
+    PartLoss,
+    SensitivityMap,
+    VoltageRow,
+)
+from hwsim.faults.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
+from hwsim.faults.statistics import StopRule, paired_difference, share_of_images
+from hwsim.faults.study import Records, Study
+from hwsim.network import network_hash
+from hwsim.progress import Progress
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured of every study.
+
+    voltages: relative to vmin. rule: how many chips. loss: of the clean accuracy, that is
+    acceptable. refine: see ``measure_curve``. seed: of the first chip. sensitivity: whether to
+    ask where errors hurt, of the first study at the voltage next below its lowest.
+    """
+
+    voltages: tuple[float, ...]
+    rule: StopRule
+    loss: float = 0.01
+    refine: int = 0
+    seed: int = 0
+    sensitivity: bool = False
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the inputs are called in the result."""
+
+    technology: str
+    data: str
+    energy_table: str
+
+
+def measure_faults(
+    studies: Sequence[Study],
+    plan: Plan,
+    prices: Prices,
+    clock_mhz: float,
+    names: Names,
+    records: Records,
+    progress: Progress,
+) -> FaultsResult:
+    """Everything that ``faults.json`` holds.
+
+    studies: of one network and one set of images, which differ in protection. prices, clock_mhz:
+    of energy at nominal voltage. records: what was counted before.
+    """
+    first = studies[0]
+    curves = [
+        measure_curve(
+            study,
+            plan.voltages,
+            plan.rule,
+            loss=plan.loss,
+            seed=plan.seed,
+            refine=plan.refine,
+            records=records,
+            progress=progress,
+        )
+        for study in studies
+    ]
+    costs = [
+        memory_energy(study.pipeline, study.technology, study.protections, prices, clock_mhz)
+        for study in studies
+    ]
+    methods = [
+        _method(study.protection.name, curve, cost)
+        for study, curve, cost in zip(studies, curves, costs, strict=True)
+    ]
+    places = _places(first, curves[0], plan, records, progress) if plan.sensitivity else None
+    clean = share_of_images(first.clean, first.images)
+    return FaultsResult(
+        **dict(methods[0]),
+        hwsim_version=__version__,
+        seed=plan.seed,
+        network=first.pipeline.network.name,
+        network_sha256=network_hash(first.pipeline.network),
+        data=names.data,
+        images=first.images,
+        technology=names.technology,
+        technology_description=first.technology.description,
+        nominal_voltage_rel=first.technology.nominal_rel,
+        memories=list(first.protections),
+        memory_bits=costs[0].cells,
+        within=plan.loss,
+        accuracy_clean=clean.mean,
+        accuracy_clean_low=clean.low,
+        accuracy_clean_high=clean.high,
+        energy_table=names.energy_table,
+        memory_energy_pj=costs[0].bare_pj,
+        memory_energy_share=costs[0].share,
+        others=methods[1:],
+        differences=_differences(methods),
+        sensitivity=places,
+    )
+
+
+def _places(
+    study: Study, curve: VoltageCurve, plan: Plan, records: Records, progress: Progress
+) -> SensitivityMap:
+    """At the highest measured voltage that is too low; where none is, at the lowest one."""
+    at = curve.next_lower or curve.lowest
+    layers, bits = (
+        measure(
+            study,
+            at.bit_error_rate,
+            plan.rule,
+            seed=plan.seed,
+            records=records,
+            progress=progress,
+        )
+        for measure in (layer_sensitivity, bit_sensitivity)
+    )
+    return SensitivityMap(
+        voltage_rel=at.voltage_rel,
+        bit_error_rate=at.bit_error_rate,
+        memories=_part_losses(layers),
+        bits=_part_losses(bits),
+    )
+
+
+def _method(protection: str, curve: VoltageCurve, energy: MemoryEnergy) -> Method:
+    """The figures of one protection."""
+    lowest, below = curve.lowest.voltage_rel, curve.next_lower
+    return Method(
+        protection=protection,
+        curve=[_row(point, energy) for point in curve.points],
+        lowest_voltage_rel=lowest,
+        next_lower_voltage_rel=None if below is None else below.voltage_rel,
+        energy_saved_vs_vmin=1 - energy.rel_vmin(lowest),
+        energy_saved_vs_nominal=1 - energy.rel_nominal(lowest),
+        accelerator_energy_saved_vs_nominal=1 - energy.accelerator_rel(lowest),
+        check_bits_share=energy.check_cells / energy.cells,
+        gates_share=energy.gates_pj / energy.bare_pj,
+    )
+
+
+def _row(point: CurvePoint, energy: MemoryEnergy) -> VoltageRow:
+    seen = point.accuracy
+    return VoltageRow(
+        voltage_rel=point.voltage_rel,
+        bit_error_rate=point.bit_error_rate,
+        chips=seen.count,
+        accuracy_mean=seen.mean,
+        accuracy_low=seen.low,
+        accuracy_high=seen.high,
+        accuracy_worst=min(point.accuracies),
+        accuracies=list(point.accuracies),
+        energy_rel_vmin=energy.rel_vmin(point.voltage_rel),
+        energy_rel_nominal=energy.rel_nominal(point.voltage_rel),
+    )
+
+
+def _differences(methods: Sequence[Method]) -> list[Difference]:
+    """Every method against the first, at the voltages at which both have faults."""
+    first = {row.voltage_rel: row for row in methods[0].curve if row.bit_error_rate}
+    found = []
+    for other in methods[1:]:
+        for row in other.curve:
+            if (base := first.get(row.voltage_rel)) is None:
+                continue
+            count = min(row.chips, base.chips)
+            gap = paired_difference(row.accuracies[:count], base.accuracies[:count])
+            found.append(
+                Difference(
+                    protection=other.protection,
+                    voltage_rel=row.voltage_rel,
+                    chips=count,
+                    mean=gap.mean,
+                    low=gap.low,
+                    high=gap.high,
+                )
+            )
+    return found
+
+
+def _part_losses(found: Sequence[Sensitivity]) -> list[PartLoss]:
+    """Sensitivities as rows."""
+    return [
+        PartLoss(
+            name=part.name,
+            cells=part.cells,
+            chips=part.drop.count,
+            loss_mean=part.drop.mean,
+            loss_low=part.drop.low,
+            loss_high=part.drop.high,
+        )
+        for part in found
+    ]

@@ -1,0 +1,106 @@
+"""Energy of memories at low voltage, with what protecting them costs.
+
+Accesses are counted and priced as in ``hwsim.accelerator.energy``, whose tables are for the
+nominal voltage. At another one the energy of an access goes with the square of the voltage. Check
+bits add to it in proportion. Encoders and decoders are logic and stay at its voltage: each of
+their gates is priced as a 2:1 multiplexer of one bit, which is an assumption. Leakage is left out
+of a memory's energy here, and is counted at nominal voltage in that of the accelerator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hwsim.accelerator import MemoryInfo, Pipeline, memory_list, simulate
+from hwsim.accelerator.energy import Prices, estimate_energy
+from hwsim.accelerator.operations import Operation
+from hwsim.faults.ecc import Protection
+from hwsim.faults.technology import MemoryTechnology
+
+_GATE = Operation("select", 1)
+_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class MemoryEnergy:
+    """What some memories of an accelerator take in a frame, in pJ.
+
+    bare_pj: their accesses at nominal voltage without check bits. accesses_pj: with them.
+    gates_pj: encoders and decoders. total_pj: of the whole accelerator, all at nominal voltage,
+    no protection. cells, check_cells: bits that are stored.
+    """
+
+    technology: MemoryTechnology
+    bare_pj: float
+    accesses_pj: float
+    gates_pj: float
+    total_pj: float
+    cells: int
+    check_cells: int
+
+    def at(self, voltage_rel: float) -> float:
+        """pJ of the memories, protected, at a voltage relative to vmin."""
+        scale = self.technology.energy_rel(voltage_rel) / self._energy_nominal
+        return self.accesses_pj * scale + self.gates_pj
+
+    def rel_vmin(self, voltage_rel: float) -> float:
+        """``at`` relative to the bare memories at vmin."""
+        return self.at(voltage_rel) * self._energy_nominal / self.bare_pj
+
+    def rel_nominal(self, voltage_rel: float) -> float:
+        """``at`` relative to the bare memories at nominal voltage."""
+        return self.at(voltage_rel) / self.bare_pj
+
+    def accelerator_rel(self, voltage_rel: float) -> float:
+        """Energy of the whole accelerator relative to all of it at nominal voltage."""
+        return 1 + (self.at(voltage_rel) - self.bare_pj) / self.total_pj
+
+    @property
+    def share(self) -> float:
+        """Share of the accelerator's energy that goes into these memories, all at nominal."""
+        return self.bare_pj / self.total_pj
+
+    @property
+    def _energy_nominal(self) -> float:
+        """Energy at nominal voltage relative to that at vmin."""
+        return self.technology.energy_rel(self.technology.nominal_rel)
+
+
+def memory_energy(
+    pipeline: Pipeline,
+    technology: MemoryTechnology,
+    protections: Mapping[str, Protection],
+    prices: Prices,
+    clock_mhz: float,
+) -> MemoryEnergy:
+    """Energy of the memories named in ``protections``, each with its own one.
+
+    prices: at nominal voltage. clock_mhz: turns leakage power into energy.
+    """
+    bare = accesses = gates = 0.0
+    cells = check_cells = 0
+    for memory in memory_list(pipeline):
+        if memory.name not in protections:
+            continue
+        protection = protections[memory.name]
+        pj, count = access_pj(memory, prices), protection.gates(memory.bits)
+        bare += pj
+        accesses += pj * protection.storage(memory.bits)
+        switched = memory.writes * count.encode + memory.reads * count.decode
+        gates += switched * prices.operation(_GATE)
+        cells += memory.size_bits
+        check_cells += memory.words * protection.check_bits(memory.bits)
+    interval = simulate(pipeline, _FRAMES).frame_interval_cycles
+    total = estimate_energy(pipeline, prices.table, interval, clock_mhz, prices.voltage_v).total_pj
+    return MemoryEnergy(technology, bare, accesses, gates, total, cells, check_cells)
+
+
+def access_pj(memory: MemoryInfo, prices: Prices) -> float:
+    """Energy of a frame's accesses to ``memory``, as ``estimate_energy`` counts it."""
+    if memory.style == "constant":
+        return 0.0
+    if memory.style == "registers":
+        return memory.writes * prices.register_write(memory.bits)
+    price = prices.memory(memory.bank_words, memory.bits)
+    return memory.reads * price.read_pj + memory.writes * price.write_pj

@@ -1,0 +1,144 @@
+"""The schema of ``faults.json``: every figure of ``hwsim faults``.
+
+Shares and accuracies are 0..1, voltages relative to vmin, units in the keys; docs/memories.md
+explains each key.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hwsim.errors import StorageError
+
+FAULTS = "faults.json"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VoltageRow(_Section):
+    """One voltage: accuracy over chips, and energy of the memories.
+
+    accuracy_low, accuracy_high: 95 % interval of the mean; accuracy_worst: of the worst chip;
+    accuracies: chip by chip. energy_rel_*: relative to bare memories at vmin, at nominal voltage.
+    """
+
+    voltage_rel: float
+    bit_error_rate: float
+    chips: int
+    accuracy_mean: float
+    accuracy_low: float
+    accuracy_high: float
+    accuracy_worst: float
+    accuracies: list[float]
+    energy_rel_vmin: float
+    energy_rel_nominal: float
+
+
+class Method(_Section):
+    """One protection.
+
+    lowest_voltage_rel: the lowest voltage that loses at most ``within``, as do all higher ones;
+    next_lower_voltage_rel: the measured one below, which loses more (null: none was measured).
+    energy_saved_*: of the memories, there; accelerator_energy_saved_vs_nominal: of everything.
+    check_bits_share: check bits per data bit. gates_share: energy of encoders and decoders as a
+    share of the bare memories' at nominal voltage.
+    """
+
+    protection: str
+    curve: list[VoltageRow]
+    lowest_voltage_rel: float
+    next_lower_voltage_rel: float | None
+    energy_saved_vs_vmin: float
+    energy_saved_vs_nominal: float
+    accelerator_energy_saved_vs_nominal: float
+    check_bits_share: float
+    gates_share: float
+
+    @property
+    def lowest(self) -> VoltageRow:
+        """The row of ``lowest_voltage_rel``."""
+        return next(r for r in self.curve if r.voltage_rel == self.lowest_voltage_rel)
+
+
+class Difference(_Section):
+    """Accuracy of ``protection`` minus that of the first one on the same chips, 95 % interval."""
+
+    protection: str
+    voltage_rel: float
+    chips: int
+    mean: float
+    low: float
+    high: float
+
+
+class PartLoss(_Section):
+    """Accuracy that is lost when one part alone fails; mean and 95 % interval over ``chips``."""
+
+    name: str
+    cells: int
+    chips: int
+    loss_mean: float
+    loss_low: float
+    loss_high: float
+
+
+class SensitivityMap(_Section):
+    """What faults cost by place, at one voltage, with the first protection."""
+
+    voltage_rel: float
+    bit_error_rate: float
+    memories: list[PartLoss]
+    bits: list[PartLoss]
+
+
+class FaultsResult(Method):
+    """A measured network: the figures of the first protection, and those of ``others``.
+
+    accuracy_clean: without faults; _low, _high: Wilson interval over the images. memory_energy:
+    of bare accesses in a frame at nominal voltage, and its share of the accelerator's energy.
+    """
+
+    format: int = 1
+    hwsim_version: str
+    seed: int
+    network: str
+    network_sha256: str
+    data: str
+    images: int
+    technology: str
+    technology_description: str
+    nominal_voltage_rel: float
+    memories: list[str]
+    memory_bits: int
+    within: float
+    accuracy_clean: float
+    accuracy_clean_low: float
+    accuracy_clean_high: float
+    energy_table: str
+    memory_energy_pj: float
+    memory_energy_share: float
+    others: list[Method] = []
+    differences: list[Difference] = []
+    sensitivity: SensitivityMap | None = None
+
+    @property
+    def methods(self) -> list[Method]:
+        """All protections, the first one first."""
+        return [self, *self.others]
+
+
+def load_faults(path: Path | str) -> FaultsResult:
+    """Read ``faults.json``; raises StorageError when it is missing or something else."""
+    path = Path(path)
+    try:
+        return FaultsResult.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, ValidationError):
+        raise StorageError(
+            f"{path}: is not a result of this version of hwsim; run hwsim faults again"
+        ) from None

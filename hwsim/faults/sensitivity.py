@@ -1,0 +1,172 @@
+"""Where errors hurt: faults in one memory at a time, or in one bit of values at a time.
+
+All at one bit error rate, on the chips of the curve: what is left of a chip's faults is filtered,
+so a part fails exactly as it does when everything fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hwsim.accelerator import MemoryInfo, memory_list
+from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.weights import weight_store
+from hwsim.faults.curve import accuracies
+from hwsim.faults.design import DesignFaults, MemoryFaults
+from hwsim.faults.fields import memory_fields
+from hwsim.faults.statistics import Estimate, StopRule, estimate
+from hwsim.faults.study import Records, Study
+from hwsim.progress import NoProgress, Progress
+from hwsim.run.files import value_hash
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What faults in one part cost. cells: how many it has; drop: of accuracy, over chips."""
+
+    name: str
+    cells: int
+    drop: Estimate
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A set of cells. chosen: bool [bits] of the data bits of each memory that it touches."""
+
+    name: str
+    chosen: dict[str, np.ndarray]
+    whole: bool = False
+
+    def filter(self, faults: DesignFaults) -> DesignFaults:
+        """The faults in this part alone."""
+        kept = {}
+        for name, memory in faults.memories.items():
+            if name in self.chosen:
+                found = memory.faults.where(self._holds(memory))
+                if len(found):
+                    kept[name] = replace(memory, faults=found)
+        return replace(faults, memories=kept)
+
+    @property
+    def key(self) -> list[object]:
+        """What the part is, as plain JSON values."""
+        return [
+            self.whole,
+            [[name, np.flatnonzero(bits).tolist()] for name, bits in sorted(self.chosen.items())],
+        ]
+
+    def cells(self, study: Study) -> int:
+        """Cells of lanes that carry channels, and check bits where they belong to the part."""
+        count = 0
+        for memory in _memories(study):
+            if memory.name in self.chosen:
+                real = memory_fields(study.pipeline, memory).real_bits()
+                count += int(np.count_nonzero(real[:, self.chosen[memory.name]]))
+                checks = study.protections[memory.name].check_bits(memory.bits)
+                count += self.whole * memory.words * checks
+        return count
+
+    def _holds(self, memory: MemoryFaults) -> np.ndarray:
+        """bool [faults]; check bits belong to a part that is whole memories."""
+        bits = memory.memory.bits
+        bit, chosen = memory.faults.bit, self.chosen[memory.memory.name]
+        return np.where(bit < bits, chosen[np.minimum(bit, bits - 1)], self.whole)
+
+
+def layer_sensitivity(
+    study: Study,
+    probability: float,
+    rule: StopRule,
+    *,
+    seed: int = 0,
+    records: Records | None = None,
+    progress: Progress | None = None,
+) -> list[Sensitivity]:
+    """Loss of accuracy when only one memory of ``study`` fails, for each of them."""
+    parts = [
+        _Part(memory.name, {memory.name: np.ones(memory.bits, bool)}, whole=True)
+        for memory in _memories(study)
+    ]
+    return _measure(study, probability, rule, parts, seed, records, progress)
+
+
+def bit_sensitivity(
+    study: Study,
+    probability: float,
+    rule: StopRule,
+    *,
+    seed: int = 0,
+    records: Records | None = None,
+    progress: Progress | None = None,
+) -> list[Sensitivity]:
+    """Loss of accuracy when only one bit of all values of a role fails, for each role and bit.
+
+    Parts are called ``8-bit weight, bit 7``: what the value is (tap, weight, multiplier, bias,
+    or the role of the memory), and the bit, 0 being the lowest.
+    """
+    found: dict[tuple[int, str, int, int], dict[str, np.ndarray]] = {}
+    for memory in _memories(study):
+        for value, width, bit, chosen in _bits_of_values(study, memory):
+            part = ROLES.index(memory.role), value, width, bit
+            found.setdefault(part, {})[memory.name] = chosen
+    parts = [
+        _Part(f"{width}-bit {value}, bit {bit}", found[role, value, width, bit])
+        for role, value, width, bit in sorted(found)
+    ]
+    return _measure(study, probability, rule, parts, seed, records, progress)
+
+
+def _memories(study: Study) -> list[MemoryInfo]:
+    return [m for m in memory_list(study.pipeline) if m.name in study.protections]
+
+
+def _bits_of_values(study: Study, memory: MemoryInfo) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """(what the value is, its width, a bit of it, bool [bits]: where in a word that bit is)."""
+    fields = memory_fields(study.pipeline, memory)
+    names = _names(study, memory, len(fields.width) // fields.lanes) * fields.lanes
+    of_bit = np.repeat(np.array(names), fields.width)
+    place = np.arange(memory.bits) - np.repeat(fields.start, fields.width)
+    for value in dict.fromkeys(names):
+        width = int(place[of_bit == value].max()) + 1
+        for bit in range(width):
+            yield value, width, bit, (of_bit == value) & (place == bit)
+
+
+def _names(study: Study, memory: MemoryInfo, fields: int) -> list[str]:
+    """What each of the ``fields`` of a lane holds."""
+    if memory.role == "constants":
+        return ["multiplier", "bias"][-fields:]
+    if memory.role == "weight":
+        store = weight_store(study.pipeline.stage(memory.layer))
+        assert store is not None
+        tap = ["tap"] if store.tap_bits else []
+        return tap + ["weight"] * (fields - len(tap))
+    return [memory.role] * fields
+
+
+def _measure(
+    study: Study,
+    probability: float,
+    rule: StopRule,
+    parts: Sequence[_Part],
+    seed: int,
+    records: Records | None,
+    progress: Progress | None,
+) -> list[Sensitivity]:
+    records = Records() if records is None else records
+    clean = study.clean / study.images
+    found = []
+    with (progress or NoProgress()).task("one part at a time", len(parts) * rule.most) as task:
+        for part in parts:
+            key = value_hash([study.key, probability, part.key])
+
+            def faults(chip: int, part: _Part = part) -> DesignFaults:
+                return part.filter(study.faults(chip, probability))
+
+            values = accuracies(study, key, rule, seed, records, task, faults)
+            drop = estimate(clean - np.array(values))
+            found.append(Sensitivity(part.name, part.cells(study), drop))
+    return found

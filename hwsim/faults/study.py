@@ -1,0 +1,174 @@
+"""What is measured: a network on an accelerator whose memories fail, asked the same images.
+
+Chips are numbered by their seeds, so every question is asked of the same chips. Answers are
+counted once: ``Records`` keeps them in a file, and what was interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hwsim import __version__
+from hwsim.accelerator import Pipeline, memory_list
+from hwsim.errors import NetworkError, OutputError
+from hwsim.execute import Executor
+from hwsim.faults.chip import Chip, ChipError, Spatial
+from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
+from hwsim.faults.ecc import NONE, Protection
+from hwsim.faults.evaluate import FaultyExecutor
+from hwsim.faults.fields import memory_fields
+from hwsim.faults.technology import MemoryTechnology
+from hwsim.network import ArgMax, network_hash
+from hwsim.run.files import code_hash, value_hash
+from hwsim.run.mapping import mapping_of
+
+_CODE = tuple(f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "network"))
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Images ``x`` [images, channels, height, width] with ``labels`` [images] for ``pipeline``.
+
+    memories: roles or names, which may fail. protection: of all of them that words can be
+    protected in (``PROTECTABLE``). Raises NetworkError for a network without ArgMax and for
+    images that do not fit, ChipError for unknown memories and where none has cells.
+    """
+
+    pipeline: Pipeline
+    technology: MemoryTechnology
+    x: np.ndarray
+    labels: np.ndarray
+    memories: tuple[str, ...] = PROTECTABLE
+    protection: Protection = NONE
+    spatial: Spatial = Spatial()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pipeline.network.ops[-1], ArgMax):
+            raise NetworkError("accuracy needs a network that ends in ArgMax")
+        if self.labels.shape != (len(self.x),) or not len(self.x):
+            raise NetworkError(
+                f"labels must be [{len(self.x)}], at least one, not {list(self.labels.shape)}"
+            )
+
+    @property
+    def images(self) -> int:
+        return len(self.x)
+
+    @cached_property
+    def protections(self) -> Mapping[str, Protection]:
+        """How each memory that may fail is protected, by name."""
+        chosen = self.faults(0, 0.0).probability
+        if not chosen:
+            raise ChipError(
+                f"{', '.join(self.memories)}: no memory with cells that could fail "
+                "(weights in the fabric have none)"
+            )
+        return {
+            memory.name: self.protection.for_values(
+                memory.bits // memory_fields(self.pipeline, memory).lanes
+            )
+            if memory.role in PROTECTABLE
+            else NONE
+            for memory in memory_list(self.pipeline)
+            if memory.name in chosen
+        }
+
+    @cached_property
+    def clean(self) -> int:
+        """Right answers without faults."""
+        return self._right(Executor(self.pipeline.network).run(self.x))
+
+    def faults(self, seed: int, probability: float) -> DesignFaults:
+        """The faults of a chip at a bit error rate."""
+        chip = Chip(self.technology, seed, self.spatial)
+        return design_faults(
+            self.pipeline, chip, probability, self.memories, protection=self.protection
+        )
+
+    def right(self, faults: DesignFaults) -> int:
+        """Right answers with ``faults``."""
+        if not len(faults):
+            return self.clean
+        return self._right(FaultyExecutor(faults).run(self.x))
+
+    def _right(self, answers: np.ndarray) -> int:
+        return int((answers[:, 0, 0, 0] == self.labels).sum())
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that decides how many answers are right on a chip."""
+        data = [
+            [str(array.dtype), array.shape, hashlib.sha256(array.tobytes()).hexdigest()]
+            for array in (self.x, self.labels)
+        ]
+        return value_hash(
+            [
+                __version__,
+                code_hash(_CODE),
+                network_hash(self.pipeline.network),
+                mapping_of(self.pipeline),
+                self.technology.faults.model_dump(mode="json"),
+                vars(self.spatial),
+                sorted(self.protections),
+                self.protection.name,
+                data,
+            ]
+        )
+
+
+class Records:
+    """Right answers that were counted before: a line of JSON each, or in memory only.
+
+    A line that is no whole record, as an interruption may leave at the end, is as if it were not
+    there. Raises OutputError when the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        text = ""
+        if path is not None and path.exists():
+            try:
+                text = path.read_text(encoding="utf-8", errors="replace")
+            except OSError as error:
+                raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+        self._right = _parse(text.splitlines())
+        self._torn = bool(text) and not text.endswith("\n")
+
+    def __len__(self) -> int:
+        return len(self._right)
+
+    def get(self, key: str, seed: int) -> int | None:
+        return self._right.get((key, seed))
+
+    def add(self, key: str, seed: int, right: int) -> None:
+        """Keep a count; it is in the file when this returns."""
+        self._right[key, seed] = right
+        if self.path is None:
+            return
+        line = json.dumps({"key": key, "seed": seed, "right": right}) + "\n"
+        if self._torn:
+            line, self._torn = "\n" + line, False
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written ({error.strerror})") from None
+
+
+def _parse(lines: Iterable[str]) -> dict[tuple[str, int], int]:
+    found = {}
+    for line in lines:
+        try:
+            record: dict[str, Any] = json.loads(line)
+            found[str(record["key"]), int(record["seed"])] = int(record["right"])
+        except (ValueError, TypeError, KeyError):
+            continue
+    return found

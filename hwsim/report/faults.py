@@ -1,0 +1,132 @@
+"""What ``hwsim faults`` found: a section of the report, or a page of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from markupsafe import Markup
+
+from hwsim.faults.result import FaultsResult, Method, PartLoss
+from hwsim.files import whole_file
+from hwsim.report.page import render, render_page
+from hwsim.report.plots import Series, Whisker, plot, whiskers
+
+PAGE = "faults.html"
+TITLE = "Memories at low voltage"
+_CLOSE = 10
+"""How many acceptable losses the picture of energy shows."""
+
+
+def method_name(protection: str) -> str:
+    """A protection in words."""
+    kind, _, count = protection.partition(":")
+    plain = {
+        "none": "no protection",
+        "parity": "parity, zero on error",
+        "secded": "SECDED",
+        "secded:zero": "SECDED, zero on double error",
+    }
+    bits = "bit" if count == "1" else f"{count} bits"
+    return plain.get(protection) or f"{kind.upper()} of the top {bits}"
+
+
+def points(share: float) -> str:
+    """A share of images in points of accuracy: ``1.0 points``."""
+    text = f"{100 * share:.4g}"
+    return f"{text if '.' in text else text + '.0'} points"
+
+
+def answer(result: FaultsResult, found: Method) -> str:
+    """How low the voltage can go and what that saves, in one line."""
+    row = found.lowest
+    clean = f"{100 * result.accuracy_clean:.2f} %"
+    if found.next_lower_voltage_rel is None:
+        where = f"runs at {row.voltage_rel:.3f} of Vmin, the lowest voltage asked for,"
+    elif row.bit_error_rate:
+        where = f"runs at {row.voltage_rel:.3f} of Vmin"
+    else:
+        where = f"needs {row.voltage_rel:.3f} of Vmin to stay"
+    return (
+        f"{where} within {points(result.within)} of {clean}: memory energy "
+        f"{-100 * found.energy_saved_vs_vmin:+.1f} % against Vmin, "
+        f"{-100 * found.energy_saved_vs_nominal:+.1f} % against nominal "
+        f"({row.chips} chips, 95 % intervals)"
+    )
+
+
+def write_faults_page(folder: Path, result: FaultsResult) -> Path:
+    """Write ``faults.html`` into ``folder``; the file needs no other file and no network."""
+    path = folder / PAGE
+    text = render_page(
+        f"{result.network}: {TITLE.lower()}", result.hwsim_version, [("faults", "", draw(result))]
+    )
+    with whole_file(path) as file:
+        file.write(text.encode())
+    return path
+
+
+def draw(result: FaultsResult) -> Markup:
+    """Figures and tables of ``result``."""
+    clean, loss = 100 * result.accuracy_clean, 100 * result.within
+    level = clean - loss, f"{points(result.within)} below the clean {clean:.2f} %"
+    named = [(method_name(found.protection), found) for found in result.methods]
+    several = len(result.methods) > 1
+    curves = [_over_voltage(n, found, several) for n, found in enumerate(result.methods)]
+    energy = [_over_energy(n, found, several) for n, found in enumerate(result.methods)]
+    places = result.sensitivity
+    return render(
+        "faults.html",
+        f=result,
+        answers=[(name, answer(result, found)) for name, found in named],
+        methods=named,
+        name=method_name,
+        curves=plot(
+            curves, "Accuracy against voltage", "supply of the memories / Vmin", "accuracy, %",
+            level=level, y_most=100,
+        ),
+        energy=plot(
+            energy, "Accuracy against energy", "energy of the memories / bare memories at Vmin",
+            "accuracy, %", level=level, y_least=clean - _CLOSE * loss, y_most=100,
+        ),
+        memories=_losses(places.memories, "Accuracy lost by memory") if places else None,
+        bits=_losses(places.bits, "Accuracy lost by bit") if places else None,
+    )  # fmt: skip
+
+
+def _over_voltage(n: int, found: Method, several: bool) -> Series:
+    rows = found.curve
+    return Series(
+        method_name(found.protection) if several else "",
+        n,
+        [(r.voltage_rel, 100 * r.accuracy_mean) for r in rows],
+        [(r.voltage_rel, 100 * r.accuracy_low, 100 * r.accuracy_high) for r in rows],
+        # With several methods worst chips would hide the means.
+        () if several else [(r.voltage_rel, 100 * r.accuracy_worst) for r in rows],
+        (found.lowest.voltage_rel, 100 * found.lowest.accuracy_mean),
+    )
+
+
+def _over_energy(n: int, found: Method, several: bool) -> Series:
+    rows = found.curve
+    return Series(
+        method_name(found.protection) if several else "",
+        n,
+        [(r.energy_rel_vmin, 100 * r.accuracy_mean) for r in rows],
+        [(r.energy_rel_vmin, 100 * r.accuracy_low, 100 * r.accuracy_high) for r in rows],
+        chosen=(found.lowest.energy_rel_vmin, 100 * found.lowest.accuracy_mean),
+    )
+
+
+def _losses(parts: Sequence[PartLoss], title: str) -> Markup:
+    rows = [
+        Whisker(
+            part.name,
+            100 * part.loss_mean,
+            100 * part.loss_low,
+            100 * part.loss_high,
+            f"{100 * part.loss_mean:.2f}",
+        )
+        for part in parts
+    ]
+    return whiskers(rows, title)
