@@ -77,15 +77,16 @@ class Spatial:
 
     def lay(
         self, cell: np.ndarray, words: int, bits: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray | slice, np.ndarray, np.ndarray]:
         """Words and bits that lie in ascending physical cells, in the order of (word, bit).
 
-        Returns which of the cells they lie in, int64, word and bit; cells of no word are left out.
+        Returns an index of the cells they lie in, word and bit; cells of no word are left out.
         """
+        if self.interleave == 1 and self.offset == 0:
+            return slice(None), *np.divmod(cell, bits)
         word, bit = self.logical(cell, words, bits)
         order = np.flatnonzero(word < words)
-        if self.interleave > 1 or self.offset > 0:
-            order = order[np.lexsort((bit[order], word[order]))]
+        order = order[np.lexsort((bit[order], word[order]))]
         return order, word[order], bit[order]
 
     def _room(self, words: int) -> int:
