@@ -152,9 +152,10 @@ def design_faults(
     probability: bit error rate 0..1 of all memories, or rates by name, layer (stage; ``source``
     for the input FIFO) or role, the first of which counts where several hold; memories that are
     not in the mapping do not fail. memories: which ones may fail, by role (``ROLES``) or name.
-    protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise.
+    protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise;
+    registers have none.
 
-    Raises ChipError for a name that is not known, for protected accumulators and for protected
+    Raises ChipError for a name that is not known, for protected registers and for protected
     cells whose errors come and go; VoltageError for a rate outside 0..1.
     """
     listed = memory_list(pipeline)
@@ -221,12 +222,14 @@ def _protection(
     given: Protection | Mapping[str, Protection],
 ) -> Protection:
     code = codes.get(memory.name, NONE)
-    if memory.role in PROTECTABLE or not code.check_bits(memory.bits):
+    if memory.role in PROTECTABLE and memory.style == "memory":
         return code
-    if isinstance(given, Mapping) and (memory.name in given or memory.role in given):
+    by_name = isinstance(given, Mapping) and memory.name in given
+    by_role = isinstance(given, Mapping) and memory.role in set(given) - set(PROTECTABLE)
+    if (by_name or by_role) and code.check_bits(memory.bits):
         raise ChipError(
-            f"{memory.name}: protection {code.name} is for {', '.join(PROTECTABLE)}, "
-            f"not {memory.role}"
+            f"{memory.name}: protection {code.name} is for memories of {', '.join(PROTECTABLE)}, "
+            "not for registers"
         )
     return NONE
 

@@ -51,7 +51,7 @@ class Fields:
 
     def pack(self, values: np.ndarray) -> np.ndarray:
         """Bits of words: uint8 [n, bits] of fields, integers [n, fields] or [n, ...] alike."""
-        values = np.asarray(values, np.int64).reshape(len(values), -1)
+        values = np.asarray(values, np.int64).reshape(len(values), len(self.width))
         return np.concatenate(
             [
                 (values[:, f, np.newaxis] >> np.arange(width) & 1).astype(np.uint8)

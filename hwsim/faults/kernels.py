@@ -2,8 +2,8 @@
 
 Streams come as *beats*: int64 [frames, rows, columns, beats, lanes], rows and columns being those
 of the stage's timing contract. ``first`` is the number of frames since reset before the first one
-here. Every read names the word, the field, the bank and the number of the access, on which
-transient errors depend.
+here. Every read names the word, the bank and the number of the access, on which transient errors
+depend.
 """
 
 from __future__ import annotations
@@ -22,23 +22,28 @@ MAXIMUM, SUM, DEPTHWISE = range(3)
 
 
 class Cells(NamedTuple):
-    """A memory's failing cells; see ``FieldMasks``. present: clear for a memory without any.
+    """The failing cells of a memory, field by field (``hwsim.faults.fields``).
 
-    start, width: of the fields. keys: uint64 [banks]. errs: accesses out of 256.
+    present: clear for a memory without any. first: int64 [words + 1], the failing fields of word w
+    are entries first[w] .. first[w + 1] - 1 of field, keep, put and flip (``FieldMasks``).
+    start: lowest bit of every field of a word. keys: uint64 [banks]. errs: accesses out of 256.
     """
 
     present: bool
+    first: np.ndarray
+    field: np.ndarray
     keep: np.ndarray
     put: np.ndarray
     flip: np.ndarray
     start: np.ndarray
-    width: np.ndarray
     keys: np.ndarray
     errs: int
 
 
-_NONE = np.zeros((1, 1), np.int64)
-HEALTHY = Cells(False, _NONE, _NONE, _NONE, _NONE[0], _NONE[0], np.zeros(1, np.uint64), ALWAYS)
+_NONE = np.zeros(1, np.int64)
+HEALTHY = Cells(
+    False, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(1, np.uint64), int(ALWAYS)
+)
 
 
 class Geometry(NamedTuple):
@@ -56,16 +61,18 @@ class Geometry(NamedTuple):
     bank_words: int
 
 
-class Codes(NamedTuple):
-    """A weight store: fields as stored, int64 [words, fields], and how they are to be read.
+class Weights(NamedTuple):
+    """A weight store as it is always read, and the codes of ``WeightCode`` behind it.
 
-    slot: fields of each (output lane, input lane) pair; tap: set when the first of them is one.
-    integer, bits, exponent_bits, zero: of the ``WeightCode``.
+    tap: int64 [words, outputs, inputs], 0 where there are none. weight: int64 [words, outputs,
+    inputs, positions]. fields: as stored, int64 [words, fields]; tapped: set when the first field
+    of every (output, input) pair is a tap. integer, bits, exponent_bits, zero: of the code.
     """
 
+    tap: np.ndarray
+    weight: np.ndarray
     fields: np.ndarray
-    slot: int
-    tap: bool
+    tapped: bool
     integer: bool
     bits: int
     exponent_bits: int
@@ -81,28 +88,27 @@ def extend(value, bits, signed):
 
 
 @njit
-def read(cells, stored, word, field, bank, access):
-    """One field as it is read; ``stored`` and the result are unsigned."""
-    if not cells.present:
-        return stored
-    keep, put, flip = cells.keep[word, field], cells.put[word, field], cells.flip[word, field]
-    failing = ~keep | flip
-    if failing == 0:
-        return stored
+def read(cells, entry, stored, bank, access):
+    """A failing field as it is read; bits of ``stored`` and the result above it mean nothing."""
+    keep, put, flip = cells.keep[entry], cells.put[entry], cells.flip[entry]
     if cells.errs < ALWAYS:
+        failing = ~keep | flip
+        start = cells.start[cells.field[entry]]
         erring = 0
-        for bit in range(cells.width[field]):
+        for bit in range(64):
+            if failing >> bit == 0:
+                break
             if failing >> bit & 1:
-                at = np.uint64(cells.start[field] + bit)
-                if errs_now(cells.keys[bank], np.uint64(access), at, np.uint64(cells.errs)):
+                at, errs = np.uint64(start + bit), np.uint64(cells.errs)
+                if errs_now(cells.keys[bank], np.uint64(access), at, errs):
                     erring |= 1 << bit
         keep, put, flip = keep | ~erring, put & erring, flip & erring
     return ((stored & keep) | put) ^ flip
 
 
 @njit
-def read_lanes(x, out, cells, signed, word, first, reads, read_lanes):
-    """Beats that each lie in one word: x, out int64 [frames, pixels, beats, lanes].
+def read_lanes(x, cells, bits, signed, word, first, reads, read_lanes):
+    """Beats that each lie in one word, in place: x int64 [frames, pixels, beats, lanes].
 
     word: int64 [frames, pixels, beats]. A pixel is read in ``reads`` accesses, of ``read_lanes``
     channels each.
@@ -112,18 +118,18 @@ def read_lanes(x, out, cells, signed, word, first, reads, read_lanes):
         for p in range(pixels):
             before = ((first + n) * pixels + p) * reads
             for b in range(beats):
-                for lane in range(lanes):
-                    bits = cells.width[lane]
+                w = word[n, p, b]
+                for k in range(cells.first[w], cells.first[w + 1]):
+                    lane = cells.field[k]
                     access = before + (b * lanes + lane) // read_lanes
-                    stored = extend(x[n, p, b, lane], bits, False)
-                    seen = read(cells, stored, word[n, p, b], lane, 0, access)
-                    out[n, p, b, lane] = extend(seen, bits, signed)
+                    seen = read(cells, k, x[n, p, b, lane], 0, access)
+                    x[n, p, b, lane] = extend(seen, bits, signed)
 
 
 @njit
 def _read_window(x, taps, cells, bits, signed, geometry, first, n, p, q, beat, step):
     """The window of one step: taps [positions, lanes], zero outside the image."""
-    _, rows, cols, beats, lanes = x.shape
+    rows, cols, beats = x.shape[1:4]
     kh, kw = geometry.kernel
     for dy in range(kh):
         for dx in range(kw):
@@ -133,154 +139,154 @@ def _read_window(x, taps, cells, bits, signed, geometry, first, n, p, q, beat, s
             if y < 0 or y >= rows or col < 0 or col >= cols:
                 taps[at, :] = 0
                 continue
-            if not cells.present:
-                taps[at, :] = x[n, y, col, beat]
-                continue
-            row, padded = (first + n) * rows + y, col + geometry.pad[1]
-            bank = row % kh * kw + padded % kw
-            address = row // kh % geometry.held * geometry.bank_columns + padded // kw
-            word = bank * geometry.bank_words + address * beats + beat
-            for lane in range(lanes):
-                stored = extend(x[n, y, col, beat, lane], bits, False)
-                seen = read(cells, stored, word, lane, bank, step)
-                taps[at, lane] = extend(seen, bits, signed)
+            taps[at, :] = x[n, y, col, beat]
+            if cells.present:
+                row, padded = (first + n) * rows + y, col + geometry.pad[1]
+                bank = row % kh * kw + padded % kw
+                pixel = row // kh % geometry.held * geometry.bank_columns + padded // kw
+                word = bank * geometry.bank_words + pixel * beats + beat
+                for k in range(cells.first[word], cells.first[word + 1]):
+                    lane = cells.field[k]
+                    seen = read(cells, k, taps[at, lane], bank, step)
+                    taps[at, lane] = extend(seen, bits, signed)
 
 
 @njit
-def _weight(code, codes):
+def _weight(code, weights):
     """The weight that a code stands for."""
-    if codes.integer:
-        return extend(code, codes.bits, True)
-    if codes.zero and code >> (codes.bits - 1) & 1:
+    if weights.integer:
+        return extend(code, weights.bits, True)
+    if weights.zero and code >> (weights.bits - 1) & 1:
         return 0
-    size = 1 << (code >> 1 & ((1 << codes.exponent_bits) - 1))
+    size = 1 << (code >> 1 & ((1 << weights.exponent_bits) - 1))
     return -size if code & 1 else size
 
 
 @njit
-def _dot(taps, codes, cells, word, output, lanes, step):
-    """The sum of an output lane over the input lanes and the positions of one step."""
-    positions = codes.slot - codes.tap
-    total = 0
-    for i in range(lanes):
-        field = (output * lanes + i) * codes.slot
-        tap = 0
-        if codes.tap:
-            tap = read(cells, codes.fields[word, field], word, field, 0, step)
-            tap = min(tap, len(taps) - 1)
-            field += 1
-        for position in range(positions):
-            code = read(
-                cells, codes.fields[word, field + position], word, field + position, 0, step
-            )
-            total += _weight(code, codes) * taps[tap + position, i]
-    return total
+def _read_weights(weights, cells, word, access, tap, weight, taps):
+    """One word: tap [outputs, inputs], weight [outputs, inputs, positions] of ``taps`` taps."""
+    tap[:] = weights.tap[word]
+    weight[:] = weights.weight[word]
+    inputs = tap.shape[1]
+    slot = weight.shape[2] + weights.tapped
+    for k in range(cells.first[word], cells.first[word + 1]):
+        pair, part = divmod(cells.field[k], slot)
+        o, i = divmod(pair, inputs)
+        seen = read(cells, k, weights.fields[word, cells.field[k]], 0, access)
+        if weights.tapped and part == 0:
+            tap[o, i] = min(seen, taps - 1)
+        else:
+            weight[o, i, part - weights.tapped] = _weight(seen, weights)
 
 
 @njit
-def mac_steps(
-    x, out, bits, signed, geometry, window, codes, weights, sums, sum_bits, sum_signed, first
-):
+def mac_steps(x, out, of, geometry, window, weights, changing, sums, total, first):
     """Multiply-accumulate stages: out int64 [frames, pixels, groups, output lanes].
 
-    bits, signed: of the input. window, weights, sums: cells of the three memories. sum_bits,
-    sum_signed: type of the accumulator, which keeps only what fits. An accumulator errs where a
+    of, total: (bits, signed) of the input and of the accumulator, which keeps only what fits.
+    window, changing, sums: cells of window, weights and accumulators; an accumulator errs where a
     step of its group, but for the first, reads it back.
     """
-    lanes = x.shape[4]
-    outputs = out.shape[3]
+    lanes, outputs = x.shape[4], out.shape[3]
     groups, steps = geometry.groups, geometry.steps
     pixels = geometry.out_rows * geometry.out_cols
     taps = np.zeros((geometry.kernel[0] * geometry.kernel[1], lanes), np.int64)
+    tap, weight = weights.tap[0].copy(), weights.weight[0].copy()
     for n in range(len(x)):
         for pixel in range(pixels):
-            p, q = pixel // geometry.out_cols, pixel % geometry.out_cols
+            p, q = divmod(pixel, geometry.out_cols)
             for g in range(groups):
                 group = ((first + n) * pixels + pixel) * groups + g
+                held = out[n, pixel, g]
                 for s in range(steps):
                     word, step = g * steps + s, group * steps + s
-                    _read_window(x, taps, window, bits, signed, geometry, first, n, p, q, s, step)
+                    _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
+                    if changing.present:
+                        _read_weights(weights, changing, word, step, tap, weight, len(taps))
+                    else:
+                        tap, weight = weights.tap[word], weights.weight[word]
+                    if s > 0 and sums.present:
+                        access = group * (steps - 1) + s - 1
+                        for k in range(sums.first[0], sums.first[1]):
+                            o = sums.field[k]
+                            held[o] = extend(read(sums, k, held[o], 0, access), *total)
                     for o in range(outputs):
-                        total = _dot(taps, codes, weights, word, o, lanes, step)
-                        if s > 0:
-                            held = extend(out[n, pixel, g, o], sum_bits, False)
-                            back = read(sums, held, 0, o, 0, group * (steps - 1) + s - 1)
-                            total += extend(back, sum_bits, sum_signed)
-                        out[n, pixel, g, o] = extend(total, sum_bits, sum_signed)
+                        value = held[o] if s > 0 else 0
+                        for i in range(lanes):
+                            for t in range(weight.shape[2]):
+                                value += weight[o, i, t] * taps[tap[o, i] + t, i]
+                        held[o] = extend(value, *total)
 
 
 @njit
-def window_steps(
-    x, out, kind, bits, signed, geometry, window, codes, weights, sum_bits, sum_signed, first
-):
-    """Stages that look at each channel by itself: out int64 [frames, pixels, beats, lanes]."""
+def window_steps(x, out, kind, of, geometry, window, weights, changing, total, first):
+    """Stages that look at each channel by itself: out int64 [frames, pixels, beats, lanes].
+
+    kind: MAXIMUM, SUM or DEPTHWISE. The others as in ``mac_steps``.
+    """
     lanes, steps = x.shape[4], geometry.steps
     pixels = geometry.out_rows * geometry.out_cols
     taps = np.zeros((geometry.kernel[0] * geometry.kernel[1], lanes), np.int64)
-    column = np.zeros((len(taps), 1), np.int64)
+    tap, weight = weights.tap[0].copy(), weights.weight[0].copy()
     for n in range(len(x)):
         for pixel in range(pixels):
-            p, q = pixel // geometry.out_cols, pixel % geometry.out_cols
+            p, q = divmod(pixel, geometry.out_cols)
             for s in range(steps):
                 step = ((first + n) * pixels + pixel) * steps + s
-                _read_window(x, taps, window, bits, signed, geometry, first, n, p, q, s, step)
+                _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
+                if kind == DEPTHWISE:
+                    if changing.present:
+                        _read_weights(weights, changing, s, step, tap, weight, 1)
+                    else:
+                        weight = weights.weight[s]
                 for lane in range(lanes):
-                    if kind == DEPTHWISE:
-                        column[:, 0] = taps[:, lane]
-                        value = _dot(column, codes, weights, s, lane, 1, step)
+                    if kind == MAXIMUM:
+                        value = taps[:, lane].max()
                     elif kind == SUM:
                         value = taps[:, lane].sum()
                     else:
-                        value = taps[:, lane].max()
-                    out[n, pixel, s, lane] = extend(value, sum_bits, sum_signed)
+                        value = (taps[:, lane] * weight[lane, 0]).sum()
+                    out[n, pixel, s, lane] = extend(value, *total)
 
 
 @njit
-def global_steps(x, out, maximum, bits, signed, cells, first):
+def global_steps(x, out, maximum, total, cells, first):
     """Pooling of whole images: x [frames, pixels, beats, lanes] to out [frames, beats, lanes].
 
-    bits, signed: type of the accumulator, which errs where a pixel, but for the first, reads it.
+    total: (bits, signed) of the accumulators, each of which errs where a pixel, but for the
+    first, reads it back.
     """
     frames, pixels, beats, lanes = x.shape
     for n in range(frames):
         for p in range(pixels):
             for b in range(beats):
-                access = ((first + n) * (pixels - 1) + p - 1) * beats + b
+                held = out[n, b]
+                if p > 0 and cells.present:
+                    access = ((first + n) * (pixels - 1) + p - 1) * beats + b
+                    for k in range(cells.first[b], cells.first[b + 1]):
+                        lane = cells.field[k]
+                        held[lane] = extend(read(cells, k, held[lane], 0, access), *total)
                 for lane in range(lanes):
                     value = x[n, p, b, lane]
                     if p > 0:
-                        held = extend(out[n, b, lane], bits, False)
-                        back = extend(read(cells, held, b, lane, 0, access), bits, signed)
-                        value = max(value, back) if maximum else value + back
-                    out[n, b, lane] = extend(value, bits, signed)
+                        value = max(value, held[lane]) if maximum else value + held[lane]
+                    held[lane] = extend(value, *total)
 
 
 @njit
-def requantize_steps(
-    x, out, fields, cells, multiplier_bits, bias_bits, sum_bits, shift, lo, hi, first
-):
-    """Requantizers: x, out int64 [frames, pixels, beats, lanes].
+def read_constants(shape, fields, cells, first, out):
+    """Constants that a requantizer reads: out int64 [frames, pixels, beats, fields].
 
-    fields: constants as stored, int64 [words, fields]; word of a beat: its number in the pixel,
-    or in the frame where each pixel has constants of its own. multiplier_bits is 0 where none are
-    stored. Sums keep ``sum_bits`` bits.
+    shape: frames, pixels, beats. fields: as stored, int64 [words, fields]; a word serves a beat
+    of every pixel, or of one where there are more words than beats.
     """
-    frames, pixels, beats, lanes = x.shape
-    per_lane = 2 if multiplier_bits else 1
-    apart = len(fields) > beats
+    frames, pixels, beats = shape
     for n in range(frames):
         for p in range(pixels):
             for b in range(beats):
                 access = ((first + n) * pixels + p) * beats + b
-                word = p * beats + b if apart else b
-                for lane in range(lanes):
-                    field = lane * per_lane
-                    value = x[n, p, b, lane]
-                    if multiplier_bits:
-                        seen = read(cells, fields[word, field], word, field, 0, access)
-                        value *= extend(seen, multiplier_bits, True)
-                        field += 1
-                    seen = read(cells, fields[word, field], word, field, 0, access)
-                    value += extend(seen, bias_bits, True)
-                    value = extend(value, sum_bits, True) >> min(shift, 63)
-                    out[n, p, b, lane] = min(max(value, lo), hi)
+                word = (p * beats + b) % len(fields)
+                out[n, p, b] = fields[word]
+                for k in range(cells.first[word], cells.first[word + 1]):
+                    f = cells.field[k]
+                    out[n, p, b, f] = read(cells, k, fields[word, f], 0, access)

@@ -22,9 +22,9 @@ from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults import kernels
 from hwsim.faults.design import DesignFaults, MemoryFaults
-from hwsim.faults.fields import signed, unsigned
-from hwsim.faults.kernels import HEALTHY, Cells, Codes, Geometry
-from hwsim.faults.network import weighted_op
+from hwsim.faults.fields import decode_code, signed, split_constants, split_weights, unsigned
+from hwsim.faults.kernels import HEALTHY, Cells, Geometry, Weights
+from hwsim.faults.network import requantizer, weighted_op
 from hwsim.network import (
     INPUT,
     Add,
@@ -39,14 +39,16 @@ from hwsim.network import (
 _WEIGHTED = ("mac", "depthwise")
 
 
-def cells_of(faulty: MemoryFaults | None) -> Cells:
-    """The failing cells of a memory as kernels read them."""
-    if faulty is None:
+def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
+    """The failing cells of a memory as kernels read them; transient: only if errors come and go."""
+    if faulty is None or (transient and not faulty.transient):
         return HEALTHY
     masks, fields = faulty.masks, faulty.fields
+    word, field = np.nonzero(masks.failing)
+    first = np.searchsorted(word, np.arange(len(masks.keep) + 1))
+    keep, put, flip = (mask[word, field] for mask in (masks.keep, masks.put, masks.flip))
     keys = np.array(faulty.keys, np.uint64)
-    errs = faulty.faults.errs
-    return Cells(True, masks.keep, masks.put, masks.flip, fields.start, fields.width, keys, errs)
+    return Cells(True, first, field, keep, put, flip, fields.start, keys, faulty.faults.errs)
 
 
 # -- streams ---------------------------------------------------------------------------------------
@@ -78,13 +80,11 @@ def read_stream(
     t = stream.type
     if faulty.protected:
         stored = unsigned(beats.reshape(-1, stream.lanes), t.bits)
-        out = faulty.read(stored, word.reshape(-1))
-        out = signed(out, t.bits) if t.signed else out
+        beats = _typed(faulty.read(stored, word.reshape(-1)), t)
     else:
-        out = np.empty_like(beats)
         cells = cells_of(faulty)
-        kernels.read_lanes(beats, out, cells, t.signed, word, first, read.beats, read.lanes)
-    return from_beats(t, out)
+        kernels.read_lanes(beats, cells, t.bits, t.signed, word, first, read.beats, read.lanes)
+    return from_beats(t, beats.reshape(len(x), -1))
 
 
 def read_fifo(faulty: MemoryFaults, fifo: Fifo, x: np.ndarray, first: int) -> np.ndarray:
@@ -196,83 +196,100 @@ class StageEvaluator:
     def _sums(self, x: np.ndarray) -> np.ndarray:
         assert self._executor is not None
         result = self._executor.run(x.reshape(len(x), *self._input_type.shape))
-        t = self.stage.accumulator
-        result = signed(result, t.bits) if t.signed else unsigned(result, t.bits)
-        return result
+        return _typed(result, self.stage.accumulator)
 
     # -- step by step ------------------------------------------------------------------------------
 
     def _steps(self, x: np.ndarray, first: int) -> np.ndarray:
         stage = self.stage
-        t, stream, total = stage.timing, stage.inputs[0], stage.accumulator
+        t, stream = stage.timing, stage.inputs[0]
         beats = to_beats(stream, x)
-        shape = len(x), t.rows, t.cols, t.beats, stream.lanes
+        total = stage.accumulator.bits, stage.accumulator.signed
+        sums = cells_of(self.accumulator)
         if stage.kind == "global_pool":
             out = np.zeros((len(x), *beats.shape[2:]), np.int64)
             maximum = isinstance(stage.op, GlobalMaxPool)
-            sums = cells_of(self.accumulator)
-            kernels.global_steps(beats, out, maximum, total.bits, total.signed, sums, first)
-            return from_beats(total, out)
-        window = self.window
-        cells = cells_of(window if window is not None and window.transient else None)
-        weights = self.weights
-        changing = cells_of(weights if weights is not None and weights.transient else None)
-        common = stream.type.bits, stream.type.signed, _geometry(stage), cells
-        pixels = t.out_rows * t.out_cols
+            kernels.global_steps(beats, out, maximum, total, sums, first)
+            return from_beats(stage.accumulator, out)
+        beats = beats.reshape(len(x), t.rows, t.cols, t.beats, stream.lanes)
+        of = stream.type.bits, stream.type.signed
+        window = cells_of(self.window, transient=True)
+        weights, changing = self._weights, cells_of(self.weights, transient=True)
+        pixels, geometry = t.out_rows * t.out_cols, _geometry(stage)
         if stage.kind == "mac":
             out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
-            sums = cells_of(self.accumulator)
             kernels.mac_steps(
-                beats.reshape(shape), out, *common, self._codes, changing, sums, total.bits,
-                total.signed, first,
-            )  # fmt: skip
+                beats, out, of, geometry, window, weights, changing, sums, total, first
+            )
         else:
-            out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
             kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
             kind = kernels.DEPTHWISE if stage.kind == "depthwise" else kind
+            out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
             kernels.window_steps(
-                beats.reshape(shape), out, kind, *common, self._codes, changing, total.bits,
-                total.signed, first,
-            )  # fmt: skip
-        return from_beats(total, out)
+                beats, out, kind, of, geometry, window, weights, changing, total, first
+            )
+        return from_beats(stage.accumulator, out)
 
     @cached_property
-    def _codes(self) -> Codes:
+    def _weights(self) -> Weights:
         stage = self.stage
         store = weight_store(stage)
         if store is None:
-            return Codes(np.zeros((1, 1), np.int64), 1, False, True, 1, 0, False)
-        code = store.code
-        tap = store.tap_bits > 0
-        return Codes(
-            self.faults.stored(stage.name, "weight"),
-            store.weight.shape[3] + tap,
-            tap,
-            code.kind == "int",
-            code.bits,
-            code.exponent_bits,
-            code.zero,
+            none = np.zeros((1, 1, 1, 1), np.int64)
+            return Weights(none[0], none, none[0, 0], False, True, 1, 0, False)
+        fields = self.faults.stored(stage.name, "weight")
+        taps, codes = split_weights(store, fields)
+        if store.tap_bits:
+            last = stage.timing.kernel[0] * stage.timing.kernel[1] - 1
+            taps = np.minimum(taps, last)
+        return Weights(
+            taps,
+            decode_code(store.code, codes),
+            fields,
+            store.tap_bits > 0,
+            store.code.kind == "int",
+            store.code.bits,
+            store.code.exponent_bits,
+            store.code.zero,
         )
 
     # -- the requantizer ---------------------------------------------------------------------------
 
     def _requantize(self, x: np.ndarray, first: int) -> np.ndarray:
-        stage = self.stage
-        op, store = stage.rider, requantize_store(stage)
+        """``clamp((x * multiplier + bias) >> shift, lo, hi)`` with sums of ``sum_bits`` bits."""
+        op, store, y = self.stage.rider, requantize_store(self.stage), self.stage.output
         assert op is not None
         assert store is not None
-        beats = to_beats(stage.output, x)
-        faulty = self.constants
-        cells = cells_of(faulty if faulty is not None and faulty.transient else None)
-        kernels.requantize_steps(
-            beats, beats, self._constants, cells, store.multiplier_bits, store.bias_bits,
-            store.sum_bits, op.shift, op.lo, op.hi, first,
-        )  # fmt: skip
-        return from_beats(stage.output.type, beats)
+        if self.constants is not None and self.constants.transient:
+            beats = to_beats(y, x)
+            fields = self.faults.stored(self.stage.name, "constants")
+            read = np.empty((*beats.shape[:3], fields.shape[1]), np.int64)
+            kernels.read_constants(read.shape[:3], fields, cells_of(self.constants), first, read)
+            multiplier, bias = split_constants(store, read.reshape(-1, read.shape[3]), y.lanes)
+            total = beats.reshape(-1, y.lanes)
+            if multiplier is not None:
+                total *= signed(multiplier, store.multiplier_bits)
+            total = from_beats(y.type, (total + signed(bias, store.bias_bits)).reshape(beats.shape))
+        else:
+            multiplier, bias = self._constants
+            total = x.reshape(len(x), *y.type.shape) * multiplier
+            total += bias
+        total = signed(total, store.sum_bits)
+        total >>= min(op.shift, 63)
+        return np.clip(total, op.lo, op.hi, out=total)
 
     @cached_property
-    def _constants(self) -> np.ndarray:
-        return self.faults.stored(self.stage.name, "constants")
+    def _constants(self) -> tuple[np.ndarray, np.ndarray]:
+        """Multiplier and bias as they are always read, of every value of a frame or channel."""
+        t = self.stage.output.type
+        op = requantizer(self.faults, self.stage)
+        shape = (t.channels, 1, 1) if len(op.bias) == t.channels else t.shape
+        return op.multiplier.reshape(shape), op.bias.reshape(shape)
+
+
+def _typed(values: np.ndarray, t: TensorType) -> np.ndarray:
+    """What a register of type ``t`` keeps of ``values``."""
+    return signed(values, t.bits) if t.signed else unsigned(values, t.bits)
 
 
 def _alone(op: Op, x: TensorType) -> Network:
