@@ -11,6 +11,8 @@ machine, and LLVM can make vectors of it.
 from __future__ import annotations
 
 import math
+from decimal import Decimal, localcontext
+from functools import lru_cache
 
 import numpy as np
 
@@ -74,7 +76,7 @@ def fresh_masks(
     dense = 1 - (1 - p) ** bits > _DENSE
     faults = words * bits * p
     room = words if dense else min(words, int(faults + _SPARE * (math.sqrt(faults) + 8)))
-    rate = -math.log1p(-p) if p < 1 else math.inf
+    rate = _rate(p)
     ones = math.ceil(model.ones * 2.0**32) if model.kind == "stuck" else -1
     counter = np.uint64(step << 32), np.uint64(memory_number(memory))
     while True:
@@ -88,6 +90,15 @@ def fresh_masks(
         if count <= room:
             return Masks(word[:count], keep[:count], flip[:count], bits, words)
         room = count
+
+
+@lru_cache
+def _rate(p: float) -> float:
+    """-log(1 - p), rounded alike everywhere, which C libraries do not promise."""
+    if p < 1e-20 or p == 1:
+        return p if p < 1 else math.inf
+    with localcontext(prec=60):
+        return float(-(1 - Decimal(p)).ln())
 
 
 @njit
