@@ -75,7 +75,7 @@ def faults(
     from hwsim.accelerator import Prices
     from hwsim.cli.images import labelled_images
     from hwsim.faults.campaign import Names, Plan, measure_faults
-    from hwsim.faults.ecc import parse_protection
+    from hwsim.faults.ecc import ALLOWED, parse_protection
     from hwsim.faults.statistics import StopRule
     from hwsim.faults.study import Records, Study
     from hwsim.faults.technology import load_technology
@@ -91,7 +91,8 @@ def faults(
         memory.probability(voltage)  # raises for what the data does not cover
     rule = StopRule(chips) if until_width is None else StopRule(max_chips, until_width, chips)
     plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity)
-    ways = [parse_protection(word) for word in _words(protection)]
+    ways = [parse_protection(word) for word in _some(protection, "--protection", f"of {ALLOWED}")]
+    asked = tuple(_some(memories, "--memories", "role or name"))
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -99,7 +100,6 @@ def faults(
     name, x, labels = labelled_images(net, data, path, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    asked = tuple(_words(memories))
     studies = [Study(pipeline, memory, x, labels, asked, way) for way in ways]
     folder = _folder(output)
     result = measure_faults(
@@ -119,6 +119,14 @@ def faults(
 def _words(text: str) -> list[str]:
     """Words between commas, each once."""
     return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+
+
+def _some(text: str, key: str, what: str) -> list[str]:
+    from hwsim.errors import ConfigError
+
+    if not (words := _words(text)):
+        raise ConfigError(f"needs at least one {what}", key=key)
+    return words
 
 
 def _numbers(text: str | None) -> list[float]:

@@ -1,0 +1,227 @@
+"""``hwsim faults`` as a user meets it: answer, table, JSON, files, resuming, one-line errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.small_study import small_network, write_npz
+
+from hwsim import __version__
+from hwsim.cli.main import main
+from hwsim.faults import load_technology
+from hwsim.faults.result import load_faults
+from hwsim.faults.study import Study
+from hwsim.network import Network, network_hash, save
+
+SRAM = load_technology("sram_14nm")
+
+
+def call(capsys: Any, *words: object) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command line."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    """The network and its data as words of a command line."""
+    folder = tmp_path_factory.mktemp("inputs")
+    save(small_network(), folder / "net.hwnet")
+    write_npz(folder / "mine.npz", small_network())
+    return [folder / "net.hwnet", "--data", "npz", "--path", folder / "mine.npz", "--quiet"]
+
+
+QUICK = ["--voltages", "0.8,0.9", "--chips", "3", "--refine", "1"]
+
+
+def test_json_has_the_promised_keys(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    code, out, err = call(
+        capsys, "faults", *inputs, *QUICK, "--json", "--seed", "4", "-o", tmp_path
+    )
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    head = [document[key] for key in ("command", "hwsim_version", "seed", "network_sha256")]
+    assert head == ["faults", __version__, 4, network_hash(small_network())]
+    assert (document["data"], document["images"], document["accuracy_clean"]) == ("mine", 40, 1)
+    assert {m.rpartition(".")[2] for m in document["memories"]} >= {"weight", "window"}
+    assert not any(name.endswith("accumulator") for name in document["memories"])
+    for row in document["curve"]:
+        voltage = row["voltage_rel"]
+        assert row["bit_error_rate"] == SRAM.probability(voltage)
+        assert row["chips"] == 3 == len(row["accuracies"])
+        assert row["accuracy_mean"] == np.mean(row["accuracies"])
+        assert row["accuracy_low"] <= row["accuracy_mean"] <= row["accuracy_high"]
+        assert row["accuracy_worst"] == min(row["accuracies"])
+        assert np.isclose(row["energy_rel_vmin"], voltage**2, rtol=1e-12)
+        nominal = (voltage / SRAM.nominal_rel) ** 2
+        assert np.isclose(row["energy_rel_nominal"], nominal, rtol=1e-12)
+    lowest = document["lowest_voltage_rel"]
+    assert lowest in {row["voltage_rel"] for row in document["curve"]}
+    assert np.isclose(document["energy_saved_vs_vmin"], 1 - lowest**2, rtol=1e-12)
+    stored = json.loads((tmp_path / "faults.json").read_text())
+    assert stored.items() <= document.items()
+    assert load_faults(tmp_path / "faults.json").model_dump(mode="json") == stored
+    assert document["files"] == {
+        "faults": str(tmp_path / "faults.json"),
+        "page": str(tmp_path / "faults.html"),
+    }
+    assert {p.name for p in tmp_path.iterdir()} == {"faults.json", "faults.html", "faults.jsonl"}
+
+
+def test_a_rerun_counts_nothing_again(
+    capsys: Any, inputs: list[object], tmp_path: Path, monkeypatch: Any
+) -> None:
+    words = ["faults", *inputs, *QUICK, "--sensitivity", "-o", tmp_path, "--json"]
+    first = call(capsys, *words)
+    assert first[0] == 0
+
+    def never(self: Study, faults: object) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(Study, "right", never)
+    assert call(capsys, *words) == first
+    # More chips need more counting.
+    code, _, err = call(capsys, *words, "--chips", "4")
+    assert (code, err.startswith("hwsim: AssertionError")) == (1, True)
+
+
+def test_answer_and_table_for_people(capsys: Any, inputs: list[object]) -> None:
+    code, out, err = call(
+        capsys, "faults", *inputs, "--voltages", "0.96,0.98", "--memories", "weight"
+    )
+    assert (code, err) == (0, "")
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[0] == "14 nm FinFET SRAM, 2^20 cells measured, no protection"
+    assert [line.split()[0] for line in lines if line[:1] in ("0", "1")][1:] == [
+        "0.960",
+        "0.980",
+        "1.000",
+    ]
+    assert (
+        "runs at 0.960 of Vmin, the lowest voltage asked for, within 1.0 points of 100.00 %: "
+        "memory energy -7.8 % against Vmin, -33.4 % against nominal (20 chips, 95 % intervals)"
+    ) in lines
+    assert lines[-1].startswith("these memories take ")
+
+
+def test_several_protections_share_plots_and_chips(
+    capsys: Any, inputs: list[object], tmp_path: Path
+) -> None:
+    words = ["--memories", "weight", "--protection", "none, secded,tmr:2", "--within", "0.05"]
+    code, out, _ = call(
+        capsys, "faults", *inputs, *QUICK, *words, "--sensitivity", "--json", "-o", tmp_path
+    )
+    document = json.loads(out)
+    assert code == 0
+    assert document["protection"] == "none"
+    assert [other["protection"] for other in document["others"]] == ["secded", "tmr:2"]
+    assert document["check_bits_share"] == 0 < document["others"][0]["check_bits_share"]
+    rows = {row["voltage_rel"]: row["accuracies"] for row in document["curve"]}
+    for gap in document["differences"]:
+        other = next(o for o in document["others"] if o["protection"] == gap["protection"])
+        (row,) = (r for r in other["curve"] if r["voltage_rel"] == gap["voltage_rel"])
+        pairs = np.array(row["accuracies"]) - np.array(rows[gap["voltage_rel"]])
+        assert np.isclose(gap["mean"], pairs.mean(), rtol=0, atol=1e-15)
+    assert {gap["voltage_rel"] for gap in document["differences"]} >= {0.8, 0.9}
+    names = [part["name"] for part in document["sensitivity"]["memories"]]
+    assert names == ["conv1.weight", "conv2.weight", "head.weight"]
+    page = (tmp_path / "faults.html").read_text()
+    for words_ in ("no protection", "SECDED", "TMR of the top 2 bits", "In one memory alone"):
+        assert words_ in page
+    assert page.count('class="curve k2"') == 2
+
+
+def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -> None:
+    words = ["--until-width", "0.2", "--chips", "5", "--max-chips", "12", "--voltages", "0.8,0.98"]
+    code, out, _ = call(capsys, "faults", *inputs, *words, "--refine", "0", "--json")
+    assert code == 0
+    low, high, vmin = json.loads(out)["curve"]
+    assert 5 < low["chips"] <= 12
+    assert (high["chips"], vmin["chips"]) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--voltages", "0.8,0.7"],
+            "voltage must be 0.75..1.176 of vmin (what the data covers), not 0.7",
+        ),
+        (
+            ["--voltages", "0.8;0.9"],
+            "--voltages: must be numbers with commas between them, not '0.8;0.9'",
+        ),
+        (
+            ["--chips", "1"],
+            "Invalid value for '--chips': Input should be greater than or equal to 2 "
+            "(see hwsim faults --help)",
+        ),
+        (
+            ["--until-width", "0"],
+            "width must be > 0, not 0",
+        ),
+        (
+            ["--until-width", "0.1", "--max-chips", "10"],
+            "with a width there must be at least 20 chips, not 10",
+        ),
+        (
+            ["--within", "0"],
+            "the loss that is acceptable must be between 0 and 1, not 0",
+        ),
+        (
+            ["--memories", "weight,flash"],
+            "memories must be of weight, window, constants, fifo, accumulator, or names as "
+            "conv1.window, not 'flash'",
+        ),
+        (
+            ["--protection", "ecc"],
+            "protection must be none, parity, secded, secded:zero or tmr:N (N >= 1 top bits of "
+            "each value), not 'ecc'",
+        ),
+        (
+            ["--protection", ","],
+            "--protection: needs at least one of none, parity, secded, secded:zero or tmr:N",
+        ),
+        (
+            ["--memories", ""],
+            "--memories: needs at least one role or name",
+        ),
+    ],
+)
+def test_users_errors(capsys: Any, inputs: list[object], words: list[str], message: str) -> None:
+    assert call(capsys, "faults", *inputs, *words) == (2, "", f"hwsim: {message}\n")
+
+
+def test_data_of_another_shape(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    code, out, err = call(
+        capsys, "faults", inputs[0], "--data", "digits", "-q", "-o", tmp_path / "o"
+    )
+    assert (code, out) == (2, "")
+    assert err == "hwsim: digits: images are [1, 8, 8], the network reads 1x6x6 u8\n"
+    assert not (tmp_path / "o").exists()
+
+
+def test_network_without_argmax(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    whole = small_network()
+    save(Network("bare", whole.input, whole.ops[:-1]), tmp_path / "bare.hwnet")
+    found = call(capsys, "faults", tmp_path / "bare.hwnet", *inputs[1:])
+    assert found == (2, "", "hwsim: accuracy needs a network that ends in ArgMax\n")
+
+
+def test_unknown_technology(capsys: Any, inputs: list[object]) -> None:
+    code, out, err = call(capsys, "faults", *inputs, "--technology", "sram_14mn")
+    assert (code, out) == (2, "")
+    assert err.startswith("hwsim: sram_14mn: is neither a file nor one of the shipped memories: ")
+
+
+def test_folder_that_cannot_be_made(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    found = call(capsys, "faults", *inputs, *QUICK, "-o", tmp_path / "file" / "x")
+    assert found == (2, "", f"hwsim: {tmp_path}/file/x: cannot be made (Not a directory)\n")

@@ -1,0 +1,419 @@
+"""Curves over chips: what is counted, the lowest voltage, resuming, energy, where errors hurt."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.small_study import own_answers, small_pipeline
+
+from hwsim.accelerator import Pipeline, Prices, estimate_energy, memory_list, simulate
+from hwsim.accelerator.operations import Operation
+from hwsim.config.energy_table import EnergyTable
+from hwsim.config.loader import load_config
+from hwsim.errors import HwsimError, NetworkError, OutputError
+from hwsim.faults import Chip, ChipError, Spatial, VoltageError, load_technology
+from hwsim.faults.costs import access_pj, memory_energy
+from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
+from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
+from hwsim.faults.ecc import NONE, Secded, Tmr
+from hwsim.faults.evaluate import FaultyExecutor
+from hwsim.faults.sensitivity import bit_sensitivity, layer_sensitivity
+from hwsim.faults.statistics import StatisticsError, StopRule
+from hwsim.faults.study import Records, Study
+
+SRAM = load_technology("sram_14nm")
+WEIGHTS = ("weight",)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return small_pipeline()
+
+
+@pytest.fixture(scope="module")
+def prices() -> Prices:
+    return Prices(load_config("cmos_45nm", EnergyTable, "energy"))
+
+
+@pytest.fixture
+def study(pipeline: Pipeline) -> Study:
+    return Study(pipeline, SRAM, *own_answers(pipeline.network), WEIGHTS)
+
+
+# -- counting --------------------------------------------------------------------------------------
+
+
+def test_points_are_what_faulty_executors_answer(study: Study) -> None:
+    curve = measure_curve(study, [0.8, 0.85], StopRule(3), seed=5)
+    assert [p.voltage_rel for p in curve.points] == [0.8, 0.85, 1.0]
+    assert curve.clean == 1
+    for point in curve.points[:2]:
+        assert point.bit_error_rate == SRAM.probability(point.voltage_rel)
+        for seed, found in zip((5, 6, 7), point.accuracies, strict=True):
+            chip = Chip(SRAM, seed)
+            faults = design_faults(study.pipeline, chip, point.bit_error_rate, WEIGHTS)
+            assert found == FaultyExecutor(faults).accuracy(study.x, study.labels)
+    assert curve.points[0].accuracies != (1, 1, 1)
+    assert curve.points[-1].accuracies == (1, 1, 1)
+
+
+def test_memories_that_buffer_pictures_count_too(pipeline: Pipeline) -> None:
+    study = Study(pipeline, SRAM, *own_answers(pipeline.network, 8), ("window", "fifo"))
+    point = measure_curve(study, [0.8], StopRule(2)).points[0]
+    faults = design_faults(pipeline, Chip(SRAM, 1), SRAM.probability(0.8), ("window", "fifo"))
+    assert point.accuracies[1] == FaultyExecutor(faults).accuracy(study.x, study.labels)
+
+
+def test_chips_without_faults_are_not_evaluated(study: Study, monkeypatch: Any) -> None:
+    def never(self: FaultyExecutor, x: np.ndarray) -> np.ndarray:
+        raise AssertionError
+
+    monkeypatch.setattr(FaultyExecutor, "run", never)
+    curve = measure_curve(study, [0.999, 1.0, SRAM.nominal_rel], StopRule(2))
+    assert [p.accuracies for p in curve.points] == [(1, 1)] * 3
+
+
+@dataclass
+class Told:
+    """A study whose chips get right what ``shares`` says of the bit error rate and the seed."""
+
+    shares: Callable[[float, int], float]
+    technology: Any = SRAM
+    protection: Any = NONE
+    key: str = "told"
+    images: int = 1000
+    clean: int = 1000
+    asked: int = 0
+    most: int = 1 << 30
+
+    def faults(self, seed: int, probability: float) -> tuple[float, int]:
+        return probability, seed
+
+    def right(self, faults: tuple[float, int]) -> int:
+        if self.asked == self.most:
+            raise KeyboardInterrupt
+        self.asked += 1
+        return round(1000 * self.shares(*faults)) if faults[0] else self.clean
+
+
+def threshold(rate: float, seed: int) -> float:
+    """No loss down to 0.9 of vmin, half of the images below."""
+    return 1.0 if rate <= SRAM.probability(0.9) else 0.5
+
+
+def point(voltage: float, *accuracies: float) -> CurvePoint:
+    return CurvePoint(voltage, 0.1 if voltage < 1 else 0.0, accuracies)
+
+
+@pytest.mark.parametrize(
+    ("points", "lowest", "below"),
+    [
+        ([point(0.8, 0.5, 0.5), point(0.9, 0.99, 0.99)], 0.9, 0.8),
+        ([point(0.8, 0.99, 0.99), point(0.9, 0.99, 0.99)], 0.8, None),
+        ([point(0.8, 0.98, 0.98), point(0.9, 0.98, 0.98)], 1.0, 0.9),
+        # A dip at a higher voltage counts, however good the lower one is.
+        ([point(0.8, 1, 1), point(0.85, 0.5, 0.5), point(0.9, 1, 1)], 0.9, 0.85),
+        # The mean is good enough, its interval is not.
+        ([point(0.9, 0.985, 1.0)], 1.0, 0.9),
+    ],
+)
+def test_lowest_voltage(points: list[CurvePoint], lowest: float, below: float | None) -> None:
+    curve = VoltageCurve((*points, point(1.0, 1, 1)), clean=1.0, loss=0.01)
+    assert curve.lowest.voltage_rel == lowest
+    assert (curve.next_lower and curve.next_lower.voltage_rel) == below
+
+
+@pytest.mark.parametrize("refine", [0, 1, 6])
+def test_halving_brings_the_threshold_between_two_points(refine: int) -> None:
+    curve = measure_curve(Told(threshold), [0.75, 0.875], StopRule(2), refine=refine)  # type: ignore[arg-type]
+    assert len(curve.points) == 3 + refine
+    assert curve.next_lower is not None
+    assert curve.next_lower.voltage_rel < 0.9 <= curve.lowest.voltage_rel
+    gap = curve.lowest.voltage_rel - curve.next_lower.voltage_rel
+    assert abs(gap - 0.125 / 2**refine) < 1e-5
+
+
+def test_nothing_to_refine_where_all_voltages_are_good_enough() -> None:
+    curve = measure_curve(Told(threshold), [0.95], StopRule(2), refine=4)  # type: ignore[arg-type]
+    assert [p.voltage_rel for p in curve.points] == [0.95, 1.0]
+
+
+def test_stop_rule_counts_for_each_voltage() -> None:
+    told = Told(lambda rate, seed: 1.0 if rate < 0.01 else 0.4 + 0.2 * (seed % 2))
+    curve = measure_curve(told, [0.8, 0.9], StopRule(30, 0.1, 4))  # type: ignore[arg-type]
+    assert [len(p.accuracies) for p in curve.points] == [19, 4, 4]
+    width = [p.accuracy.width for p in curve.points]
+    assert width[0] <= 0.1
+    earlier = CurvePoint(0.8, 0.1, curve.points[0].accuracies[:-1])
+    assert earlier.accuracy.width > 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (
+            {"voltages": [0.8, 0.7]},
+            VoltageError,
+            "voltage must be 0.75..1.176 of vmin (what the data covers), not 0.7",
+        ),
+        (
+            {"loss": 1.0},
+            StatisticsError,
+            "the loss that is acceptable must be between 0 and 1, not 1",
+        ),
+    ],
+)
+def test_errors_of_curves(change: dict[str, Any], error: type[HwsimError], text: str) -> None:
+    told = Told(threshold)
+    with pytest.raises(error) as caught:
+        measure_curve(told, **{"voltages": [0.8], "rule": StopRule(2), **change})
+    assert str(caught.value) == text
+    assert told.asked == 0
+
+
+# -- resuming --------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_curve_goes_on_where_it_was(tmp_path: Path) -> None:
+    def losses(rate: float, seed: int) -> float:
+        return 1 - 10 * rate - seed / 1000
+
+    def run(told: Told, records: Records) -> VoltageCurve:
+        return measure_curve(told, [0.85, 0.9], StopRule(4), refine=1, records=records)  # type: ignore[arg-type]
+
+    whole = run(Told(losses), Records())
+    path = tmp_path / "faults.jsonl"
+    first = Told(losses, most=7)
+    with pytest.raises(KeyboardInterrupt):
+        run(first, Records(path))
+    assert len(path.read_text().splitlines()) == first.asked == 7
+    with path.open("a") as file:
+        file.write('{"key": "torn", "se')
+    second = Told(losses)
+    assert run(second, Records(path)) == whole
+    third = Told(losses)
+    assert run(third, Records(path)) == whole
+    assert (second.asked, third.asked) == (16 - 7, 0)
+    # The torn line has a line of its own and spoils no other.
+    assert len(Records(path)) == 16
+    other = Told(losses, key="other")
+    run(other, Records(path))
+    assert other.asked == 16
+
+
+def test_records_that_cannot_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"faults.jsonl: cannot be written \(No such file"):
+        Records(tmp_path / "missing" / "faults.jsonl").add("k", 0, 1)
+    with pytest.raises(OutputError, match=r": cannot be read \(Is a directory\)$"):
+        Records(tmp_path)
+
+
+def test_lines_that_are_no_records_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "faults.jsonl"
+    path.write_text('[]\n{"key": "k"}\nx\n\n{"key": "k", "seed": 1, "right": 5}\n')
+    assert (len(Records(path)), Records(path).get("k", 1)) == (1, 5)
+
+
+def test_key_tells_everything_apart_that_changes_answers(study: Study) -> None:
+    x, labels = study.x.copy(), study.labels.copy()
+    x[0, 0, 0, 0] ^= 1
+    labels[0] ^= 1
+    stuck = SRAM.model_copy(update={"faults": SRAM.faults.model_copy(update={"kind": "stuck"})})
+    depths = {fifo.name: 32 for fifo in study.pipeline.fifos}
+    others = [
+        study,
+        replace(study, x=x),
+        replace(study, labels=labels),
+        replace(study, memories=("weight", "window")),
+        replace(study, protection=Secded()),
+        replace(study, spatial=Spatial(column=0.5)),
+        replace(study, technology=stuck),
+        replace(study, pipeline=study.pipeline.with_depths(depths)),
+    ]
+    assert len({other.key for other in others}) == len(others)
+    assert replace(study).key == study.key
+    # The rate decides, not which technology has it.
+    voltage = SRAM.model_copy(update={"nominal": 1.5})
+    assert replace(study, technology=voltage).key == study.key
+
+
+def test_errors_of_studies(pipeline: Pipeline, study: Study) -> None:
+    with pytest.raises(ChipError, match="^weight: no memory with cells that could fail"):
+        _ = Study(small_pipeline("constant"), SRAM, study.x, study.labels, WEIGHTS).protections
+    with pytest.raises(ChipError, match="not 'flash'$"):
+        _ = replace(study, memories=("flash",)).protections
+    with pytest.raises(NetworkError, match=r"^labels must be \[40\], at least one, not \[39\]$"):
+        replace(study, labels=study.labels[:-1])
+
+
+# -- energy ----------------------------------------------------------------------------------------
+
+
+def test_accesses_cost_what_the_accelerators_energy_says(
+    pipeline: Pipeline, prices: Prices
+) -> None:
+    report = estimate_energy(pipeline, prices.table, 100, 100.0)
+    sums = Counter[str]()
+    for stage in dict.fromkeys(m.layer for m in memory_list(pipeline)):
+        for memory in memory_list(pipeline):
+            if memory.layer == stage:
+                sums[stage, memory.role] += access_pj(memory, prices)
+    found = {
+        (stage, kind): pj
+        for stage, kinds in report.by_stage_and_kind.items()
+        for kind, pj in kinds.items()
+        if pj and kind not in ("logic", "leakage")
+    }
+    assert found == {key: pj for key, pj in sums.items() if pj}
+    assert memory_list(small_pipeline("constant"))[1].style == "constant"
+    assert access_pj(memory_list(small_pipeline("constant"))[1], prices) == 0
+
+
+def test_energy_of_bare_memories(study: Study, prices: Prices) -> None:
+    energy = memory_energy(study.pipeline, SRAM, study.protections, prices, 100.0)
+    weights = [m for m in memory_list(study.pipeline) if m.role == "weight"]
+    assert energy.bare_pj == sum(access_pj(m, prices) for m in weights)
+    assert (energy.accesses_pj, energy.gates_pj) == (energy.bare_pj, 0)
+    assert (energy.cells, energy.check_cells) == (2 * 10 + 6 * 20 + 6 * 32, 0)
+    interval = simulate(study.pipeline, 8).frame_interval_cycles
+    total = estimate_energy(study.pipeline, prices.table, interval, 100.0).total_pj
+    assert energy.share == energy.bare_pj / total
+    assert np.isclose(energy.rel_vmin(0.8), 0.8**2, rtol=1e-12)
+    assert np.isclose(energy.rel_nominal(0.8), (0.8 / SRAM.nominal_rel) ** 2, rtol=1e-12)
+    saved = (1 - energy.rel_nominal(0.8)) * energy.bare_pj
+    assert np.isclose(energy.accelerator_rel(0.8), 1 - saved / total, rtol=1e-12)
+    assert energy.accelerator_rel(SRAM.nominal_rel) == 1
+
+
+def test_energy_of_protected_memories(study: Study, prices: Prices) -> None:
+    """Check bits in proportion; gates at the voltage of the logic; values of each memory."""
+    protected = replace(study, protection=Tmr(1))
+    energy = memory_energy(study.pipeline, SRAM, protected.protections, prices, 100.0)
+    accesses = checks = gates = 0
+    for m in memory_list(study.pipeline):
+        if m.role == "weight":
+            # Values: tap and sign, 5 bits, in the convolutions, 8 bits in the last layer.
+            values = m.bits // (8 if m.layer == "head" else 5)
+            accesses += access_pj(m, prices) * (1 + 2 * values / m.bits)
+            checks += 2 * values * m.words
+            gates += 4 * values * m.reads
+    assert energy.check_cells == checks
+    assert np.isclose(energy.accesses_pj, accesses, rtol=1e-12)
+    assert np.isclose(energy.gates_pj, gates * prices.operation(Operation("select", 1)), rtol=1e-12)
+    at = energy.accesses_pj * (0.8 / SRAM.nominal_rel) ** 2 + energy.gates_pj
+    assert np.isclose(energy.at(0.8), at, rtol=1e-12)
+    bare = memory_energy(study.pipeline, SRAM, study.protections, prices, 100.0)
+    assert energy.rel_vmin(1.0) > bare.rel_vmin(1.0) == 1
+
+
+def test_windows_are_written_through_the_encoder(study: Study, prices: Prices) -> None:
+    windows = replace(study, memories=("window",), protection=Secded())
+    energy = memory_energy(study.pipeline, SRAM, windows.protections, prices, 100.0)
+    gates = sum(
+        m.writes * Secded().gates(m.bits).encode + m.reads * Secded().gates(m.bits).decode
+        for m in memory_list(study.pipeline)
+        if m.role == "window"
+    )
+    assert np.isclose(energy.gates_pj, gates * prices.operation(Operation("select", 1)), rtol=1e-12)
+
+
+def test_accumulators_are_not_protected(study: Study) -> None:
+    both = replace(study, memories=("window", "accumulator"), protection=Secded())
+    for name, protection in both.protections.items():
+        assert protection == (NONE if name.endswith("accumulator") else Secded())
+
+
+# -- where errors hurt -----------------------------------------------------------------------------
+
+
+class Recorder(Study):
+    """Remembers which faults it was asked about."""
+
+    def right(self, faults: DesignFaults) -> int:
+        self.__dict__.setdefault("asked", []).append(faults)
+        return super().right(faults)
+
+
+def cells(faults: DesignFaults) -> Counter[tuple[str, int, int]]:
+    return Counter(
+        (name, int(word), int(bit))
+        for name, memory in faults.memories.items()
+        for word, bit in zip(memory.faults.word, memory.faults.bit, strict=True)
+    )
+
+
+@pytest.mark.parametrize("protection", [NONE, Secded()])
+@pytest.mark.parametrize("measure", [layer_sensitivity, bit_sensitivity])
+def test_parts_share_a_chips_faults_among_them(
+    pipeline: Pipeline, measure: Callable[..., Any], protection: Any
+) -> None:
+    """Every failing cell is in one part; check bits are in no single bit's part."""
+    x, labels = own_answers(pipeline.network, 4)
+    study = Recorder(pipeline, SRAM, x, labels, PROTECTABLE, protection)
+    found = measure(study, 0.02, StopRule(2), seed=3)
+    for chip in (0, 1):
+        whole = cells(study.faults(3 + chip, 0.02))
+        if measure is bit_sensitivity:
+            bits = {m.name: m.bits for m in memory_list(pipeline)}
+            whole = Counter({cell: n for cell, n in whole.items() if cell[2] < bits[cell[0]]})
+        parts = study.__dict__["asked"][chip::2]
+        assert len(parts) == len(found)
+        assert sum((cells(part) for part in parts), Counter()) == whole
+        assert len(whole) > 0
+    checks = sum(
+        m.words * study.protections[m.name].check_bits(m.bits)
+        for m in memory_list(pipeline)
+        if m.name in study.protections
+    )
+    total = sum(
+        int(memory.fields.real_bits().sum()) for memory in study.faults(0, 1.0).memories.values()
+    )
+    with_checks = checks if measure is layer_sensitivity else 0
+    assert sum(part.cells for part in found) == total + with_checks
+
+
+def test_layers_lose_what_they_lose_alone(study: Study) -> None:
+    found = layer_sensitivity(study, 0.05, StopRule(3))
+    assert [part.name for part in found] == ["conv1.weight", "conv2.weight", "head.weight"]
+    for part in found:
+        values = [
+            FaultyExecutor(
+                design_faults(study.pipeline, Chip(SRAM, seed), 0.05, (part.name,))
+            ).accuracy(study.x, study.labels)
+            for seed in range(3)
+        ]
+        assert np.isclose(part.drop.mean, 1 - np.mean(values), rtol=1e-12)
+        assert part.drop.count == 3
+    assert max(part.drop.mean for part in found) > 0
+
+
+def test_names_of_bits(pipeline: Pipeline) -> None:
+    x, labels = own_answers(pipeline.network, 4)
+    study = Study(pipeline, SRAM, x, labels, ("weight", "constants", "fifo"))
+    names = [part.name for part in bit_sensitivity(study, 0.0, StopRule(2))]
+    weights = [f"4-bit tap, bit {n}" for n in range(4)] + ["1-bit weight, bit 0"]
+    weights += [f"8-bit weight, bit {n}" for n in range(8)]
+    assert names[: len(weights)] == weights
+    assert "6-bit multiplier, bit 5" in names
+    assert "8-bit fifo, bit 7" in names
+
+
+def test_sensitivities_are_resumed(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
+    path = tmp_path / "faults.jsonl"
+    first = layer_sensitivity(study, 0.05, StopRule(2), records=Records(path))
+    assert len(path.read_text().splitlines()) == 6
+    assert {json.loads(line)["seed"] for line in path.read_text().splitlines()} == {0, 1}
+    _ = study.clean
+
+    def never(self: Study, faults: DesignFaults) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(Study, "right", never)
+    assert layer_sensitivity(study, 0.05, StopRule(2), records=Records(path)) == first
