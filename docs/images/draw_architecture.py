@@ -18,13 +18,14 @@ BOX_WIDTH, BOX_HEIGHT = 208, 78
 
 # Column, row, colour, what it is called, what it does.
 BOXES = {
-    "configs": (0, 0, "f5", "configs/", "YAML: experiments,", "energy tables"),
+    "configs": (0, 0, "f5", "configs/", "YAML: experiments, tables,", "memory technologies"),
     "models": (1, 0, "f3", "models/", "PyTorch: train, prune,", "quantize, export"),
     "network": (2, 0, "f4", "network.hwnet", "hwsim.network: typed ops,", "integers only"),
     "mapping": (3, 0, "f0", "hwsim.accelerator", "stages, FIFOs, a timing", "contract for each"),
     "golden": (0, 1, "f3", "models/golden.py", "the integers,", "evaluated by torch"),
     "reference": (1, 1, "f4", "reference.py", "hwsim.network: the meaning", "of every op"),
     "execute": (2, 1, "f0", "hwsim.execute", "numba, narrow accumulators,", "all test images"),
+    "faults": (1, 2, "f0", "hwsim.faults", "low voltage: which cells", "fail, chip by chip"),
     "cycles": (2, 2, "f0", "cycles, memories", "exact cycles (numba), one", "memory list, energy"),
     "rtl": (3, 2, "f2", "rtl/", "Amaranth: one component", "for each kind of stage"),
     "report": (0, 3, "f0", "hwsim.report", "report.html", ""),
@@ -64,6 +65,7 @@ def arrows() -> list[Markup]:
         *right("network", "mapping"),
         *down("mapping", "rtl"),
         *down("rtl", "verilog"),
+        *left("cycles", "faults"),
         *left("verilog", "verify"),
         *left("verify", "run"),
         *left("run", "report"),
@@ -99,8 +101,8 @@ def legend() -> list[Markup]:
     for class_, text in (
         ("f3", "PyTorch ends at network.hwnet"),
         ("f4", "the network and its meaning"),
-        ("f0", "hwsim: imports neither PyTorch nor Amaranth"),
-        ("f2", "hardware: Amaranth, Verilog, its simulation"),
+        ("f0", "no PyTorch, no Amaranth"),
+        ("f2", "hardware, its simulation"),
     ):
         parts += [box(x, y - 10, 12, 12, class_, rx=2), label(x + 20, y, text, "m")]
         y += 22
