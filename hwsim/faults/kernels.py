@@ -136,11 +136,10 @@ def _read_window(x, taps, cells, bits, signed, geometry, first, n, p, q, beat, s
             y = p * geometry.stride[0] + dy - geometry.pad[0]
             col = q * geometry.stride[1] + dx - geometry.pad[1]
             at = dy * kw + dx
-            if y < 0 or y >= rows or col < 0 or col >= cols:
-                taps[at, :] = 0
-                continue
-            taps[at, :] = x[n, y, col, beat]
-            if cells.present:
+            inside = 0 <= y < rows and 0 <= col < cols
+            for lane in range(taps.shape[1]):
+                taps[at, lane] = x[n, y, col, beat, lane] if inside else 0
+            if inside and cells.present:
                 row, padded = (first + n) * rows + y, col + geometry.pad[1]
                 bank = row % kh * kw + padded % kw
                 pixel = row // kh % geometry.held * geometry.bank_columns + padded // kw
@@ -165,10 +164,13 @@ def _weight(code, weights):
 @njit
 def _read_weights(weights, cells, word, access, tap, weight, taps):
     """One word: tap [outputs, inputs], weight [outputs, inputs, positions] of ``taps`` taps."""
-    tap[:] = weights.tap[word]
-    weight[:] = weights.weight[word]
-    inputs = tap.shape[1]
-    slot = weight.shape[2] + weights.tapped
+    outputs, inputs, positions = weight.shape
+    for o in range(outputs):
+        for i in range(inputs):
+            tap[o, i] = weights.tap[word, o, i]
+            for t in range(positions):
+                weight[o, i, t] = weights.weight[word, o, i, t]
+    slot = positions + weights.tapped
     for k in range(cells.first[word], cells.first[word + 1]):
         pair, part = divmod(cells.field[k], slot)
         o, i = divmod(pair, inputs)
@@ -236,16 +238,17 @@ def window_steps(x, out, kind, of, geometry, window, weights, changing, total, f
                 _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
                 if kind == DEPTHWISE:
                     if changing.present:
-                        _read_weights(weights, changing, s, step, tap, weight, 1)
+                        _read_weights(weights, changing, s, step, tap, weight, len(taps))
                     else:
                         weight = weights.weight[s]
                 for lane in range(lanes):
-                    if kind == MAXIMUM:
-                        value = taps[:, lane].max()
-                    elif kind == SUM:
-                        value = taps[:, lane].sum()
-                    else:
-                        value = (taps[:, lane] * weight[lane, 0]).sum()
+                    value = taps[0, lane] if kind == MAXIMUM else 0
+                    for t in range(len(taps)):
+                        if kind == MAXIMUM:
+                            value = max(value, taps[t, lane])
+                        else:
+                            factor = weight[lane, 0, t] if kind == DEPTHWISE else 1
+                            value += taps[t, lane] * factor
                     out[n, pixel, s, lane] = extend(value, *total)
 
 
@@ -286,7 +289,8 @@ def read_constants(shape, fields, cells, first, out):
             for b in range(beats):
                 access = ((first + n) * pixels + p) * beats + b
                 word = (p * beats + b) % len(fields)
-                out[n, p, b] = fields[word]
+                for f in range(fields.shape[1]):
+                    out[n, p, b, f] = fields[word, f]
                 for k in range(cells.first[word], cells.first[word + 1]):
                     f = cells.field[k]
                     out[n, p, b, f] = read(cells, k, fields[word, f], 0, access)

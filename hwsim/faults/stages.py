@@ -48,6 +48,8 @@ def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
     first = np.searchsorted(word, np.arange(len(masks.keep) + 1))
     keep, put, flip = (mask[word, field] for mask in (masks.keep, masks.put, masks.flip))
     keys = np.array(faulty.keys, np.uint64)
+    # One layout of every array, so that kernels are compiled once.
+    field = np.ascontiguousarray(field)
     return Cells(True, first, field, keep, put, flip, fields.start, keys, faulty.faults.errs)
 
 
@@ -243,8 +245,8 @@ class StageEvaluator:
             last = stage.timing.kernel[0] * stage.timing.kernel[1] - 1
             taps = np.minimum(taps, last)
         return Weights(
-            taps,
-            decode_code(store.code, codes),
+            np.ascontiguousarray(taps),
+            np.ascontiguousarray(decode_code(store.code, codes)),
             fields,
             store.tap_bits > 0,
             store.code.kind == "int",
