@@ -13,7 +13,7 @@ from support.small_study import small_network, write_npz
 from hwsim import __version__
 from hwsim.cli.main import main
 from hwsim.faults import load_technology
-from hwsim.faults.result import load_faults
+from hwsim.faults.result import FaultsResult, load_faults
 from hwsim.faults.study import Study
 from hwsim.network import Network, network_hash, save
 
@@ -73,6 +73,13 @@ def test_json_has_the_promised_keys(capsys: Any, inputs: list[object], tmp_path:
         "page": str(tmp_path / "faults.html"),
     }
     assert {p.name for p in tmp_path.iterdir()} == {"faults.json", "faults.html", "faults.jsonl"}
+
+
+def test_schema_is_documented() -> None:
+    """docs/memories.md names every key of faults.json."""
+    text = (Path(__file__).parent.parent / "docs" / "memories.md").read_text()
+    for key in FaultsResult.model_fields:
+        assert f"`{key}" in text or f"`{key.rpartition('_')[0]}_{{" in text, key
 
 
 def test_a_rerun_counts_nothing_again(

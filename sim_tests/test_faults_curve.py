@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from support.small_study import own_answers, small_pipeline
 
-from hwsim.accelerator import Pipeline, Prices, estimate_energy, memory_list, simulate
+from hwsim.accelerator import (
+    Fold,
+    Pipeline,
+    Prices,
+    build_pipeline,
+    estimate_energy,
+    memory_list,
+    simulate,
+)
+from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.operations import Operation
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
@@ -324,10 +333,17 @@ def test_windows_are_written_through_the_encoder(study: Study, prices: Prices) -
     assert np.isclose(energy.gates_pj, gates * prices.operation(Operation("select", 1)), rtol=1e-12)
 
 
-def test_accumulators_are_not_protected(study: Study) -> None:
-    both = replace(study, memories=("window", "accumulator"), protection=Secded())
-    for name, protection in both.protections.items():
-        assert protection == (NONE if name.endswith("accumulator") else Secded())
+def test_energy_counts_the_protection_that_is_simulated() -> None:
+    """Registers have none, whatever their role: accumulators, and windows of resize stages."""
+    network = small_pipeline().network
+    pipeline = build_pipeline(network, {"conv1": Fold(4, 1), "conv2": Fold(1, 2)})
+    study = Study(pipeline, SRAM, *own_answers(network, 2), ROLES, Secded())
+    simulated = {name: m.protection for name, m in study.faults(0, 0.5).memories.items()}
+    assert study.protections == simulated
+    styles = {m.name: m.style for m in memory_list(pipeline)}
+    assert "resize_conv2.window" in simulated
+    for name, protection in simulated.items():
+        assert protection == (Secded() if styles[name] == "memory" else NONE)
 
 
 # -- where errors hurt -----------------------------------------------------------------------------

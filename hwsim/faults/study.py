@@ -37,8 +37,8 @@ _CODE = tuple(f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "
 class Study:
     """Images ``x`` [images, channels, height, width] with ``labels`` [images] for ``pipeline``.
 
-    memories: roles or names, which may fail. protection: of all of them that words can be
-    protected in (``PROTECTABLE``). Raises NetworkError for a network without ArgMax and for
+    memories: roles or names, which may fail. protection: of all of them that have words to
+    protect (see ``design_faults``). Raises NetworkError for a network without ArgMax and for
     images that do not fit, ChipError for unknown memories and where none has cells.
     """
 
@@ -75,7 +75,7 @@ class Study:
             memory.name: self.protection.for_values(
                 memory.bits // memory_fields(self.pipeline, memory).lanes
             )
-            if memory.role in PROTECTABLE
+            if memory.role in PROTECTABLE and memory.style == "memory"
             else NONE
             for memory in memory_list(self.pipeline)
             if memory.name in chosen
