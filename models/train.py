@@ -340,6 +340,8 @@ class _Run:
 
 def _load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
     """Start from the weights of a checkpoint of the same shape; raises OutputError."""
+    if not path.is_file():
+        raise OutputError(f"training.initial: {path} is not there; name a network.pt or final.pt")
     try:
         model.load_state_dict(load_checkpoint(path, device)["model"])
     except (KeyError, RuntimeError, TypeError):

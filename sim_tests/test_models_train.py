@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ import torch
 
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import load_config
-from hwsim.config.training import DataConfig, ModelConfig, TrainingConfig
+from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
 from hwsim.errors import OutputError, StorageError
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset, load_data
 from hwsim.models.export import agreement, export_network
-from hwsim.models.train import TrainingResult, load_checkpoint, train
+from hwsim.models.memory import Memory
+from hwsim.models.train import TrainingResult, load_checkpoint, save_checkpoint, train
 
 MODEL = ModelConfig(channels=(6, 8), strides=(1, 2))
 TRAINING = TrainingConfig(
@@ -115,6 +117,56 @@ def test_seed_decides(digits, tmp_path):
     other = train(digits, MODEL, config, seed=6, folder=tmp_path / "c")
     assert not torch.equal(weights(other)["head.weight"], weights(one)["head.weight"])
     assert (one.twin, one.seed) == (None, 5)
+
+
+FAULTS: dict[str, Any] = {"randbet": {}, "single": {"ramp": 0}, "deviation": {"memories": ("tap",)}}
+
+
+@pytest.mark.parametrize("method", sorted(FAULTS))
+def test_training_against_errors_resumes_too(digits, tmp_path, method):
+    faults = FaultTrainingConfig(bit_error_rate=0.01, method=method, **FAULTS[method])
+    config = TRAINING.model_copy(
+        update={"epochs": 3, "twin_epochs": 0, "distillation": 0.0, "faults": faults}
+    )
+    whole = train(digits, MODEL, config, seed=3, folder=tmp_path / "whole")
+    folder = tmp_path / "parts"
+    with pytest.raises(KeyboardInterrupt):
+        train(digits, MODEL, config, seed=3, folder=folder, progress=Interrupt(60))
+    again = train(digits, MODEL, config, seed=3, folder=folder)
+    assert_same(weights(again), weights(whole))
+    clean = train(
+        digits,
+        MODEL,
+        config.model_copy(update={"faults": None}),
+        seed=3,
+        folder=tmp_path / "clean",
+    )
+    assert not torch.equal(weights(clean)["head.weight"], weights(whole)["head.weight"])
+    assert all(m.errors is None for m in whole.network.model.modules() if isinstance(m, Memory))
+
+
+def test_going_on_from_a_checkpoint(digits, tmp_path):
+    config = TRAINING.model_copy(update={"epochs": 2, "twin_epochs": 0, "distillation": 0.0})
+    first = train(digits, MODEL, config, seed=0, folder=tmp_path / "first")
+    save_checkpoint(tmp_path / "final.pt", {"format": 1, "model": first.network.model.state_dict()})
+    further = config.model_copy(
+        update={"epochs": 1, "initial": str(tmp_path / "final.pt"), "learning_rate": 1e-3}
+    )
+    fewer_bits = MODEL.model_copy(update={"weights": "int3", "weight_reach": 2.0})
+    second = train(digits, fewer_bits, further, seed=1, folder=tmp_path / "second")
+    assert second.network.history[0].frozen
+    for a, b in zip(
+        first.network.model.mux_layers(), second.network.model.mux_layers(), strict=True
+    ):
+        assert torch.equal(a.tap, b.tap)
+    other = ModelConfig(channels=(4, 8), strides=(1, 2))
+    with pytest.raises(
+        OutputError, match=r"^training\.initial: .*final\.pt is not a checkpoint of "
+    ):
+        train(digits, other, further, seed=1, folder=tmp_path / "third")
+    gone = further.model_copy(update={"initial": str(tmp_path / "gone.pt")})
+    with pytest.raises(OutputError, match=r"^training\.initial: .*gone\.pt is not there; name "):
+        train(digits, MODEL, gone, seed=1, folder=tmp_path / "fourth")
 
 
 def test_history_says_when_positions_froze(digits, tmp_path):

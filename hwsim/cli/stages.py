@@ -35,8 +35,11 @@ _FINAL = "final.pt"
 _GENERATED = ("accelerator.v", "manifest.json", "network.hwnet", "vectors.npz")
 _TRAINING_CODE = tuple(
     f"hwsim.models.{name}"
-    for name in ("augment", "data", "layers", "networks", "quantize", "train")
-)
+    for name in (
+        "augment", "data", "faults", "inject", "layers", "memory", "networks", "quantize",
+        "robust", "train",
+    )
+) + ("hwsim.faults.fresh", "hwsim.faults.inject", "hwsim.faults.philox")  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -59,6 +62,11 @@ def _data_hash(config: DataConfig) -> str:
 
 def _inputs_of_data(config: ExperimentConfig) -> str:
     return _data_hash(config.data)
+
+
+def _inputs_of_training(config: ExperimentConfig) -> str:
+    initial = config.training.initial
+    return f"{_data_hash(config.data)} {path_hash(Path(initial)) if initial else None}"
 
 
 def _inputs_of_energy(config: ExperimentConfig) -> str:
@@ -268,7 +276,7 @@ STAGES = (
         (TRAINING,),
         sections=("seed", "data", "model", "training"),
         code=_TRAINING_CODE,
-        inputs=_inputs_of_data,
+        inputs=_inputs_of_training,
         resumable=True,
     ),
     Stage(
