@@ -25,7 +25,7 @@ from hwsim.faults.study import Records, Study
 from hwsim.network import network_hash
 from hwsim.progress import NoProgress
 from hwsim.report import build_report
-from hwsim.report.faults import answer, method_name, points, write_faults_page
+from hwsim.report.faults import answer, lost, method_name, points, write_faults_page
 from hwsim.report.plots import Series, Whisker, plot, whiskers
 
 
@@ -75,9 +75,9 @@ def test_page_shows_every_figure(result: FaultsResult, tmp_path: Path) -> None:
             assert f"{row.energy_rel_vmin:.3f}" in text
     assert result.sensitivity is not None
     for part in (*result.sensitivity.memories, *result.sensitivity.bits):
-        assert f"{part.name} {100 * part.loss_mean:.2f}" in text
+        assert f"{part.name} {lost(part.loss_mean)}" in text
     for gap in result.differences:
-        assert f"{100 * gap.mean:+.2f}" in text
+        assert lost(gap.mean) in text
 
 
 def test_report_has_the_section(result: FaultsResult, folder: Path) -> None:
@@ -133,6 +133,13 @@ def test_protections_in_words(protection: str, name: str) -> None:
 )
 def test_points(share: float, text: str) -> None:
     assert points(share) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.0015, "0.15"), (-0.0015, "-0.15"), (-0.00001, "0.00"), (0, "0.00")]
+)
+def test_points_lost(share: float, text: str) -> None:
+    assert lost(share) == text
 
 
 def answer_of(result: FaultsResult, lowest: float, below: float | None) -> str:

@@ -217,6 +217,8 @@ def _places(found: SensitivityMap) -> Iterator[RenderableType]:
     from rich import box
     from rich.table import Table
 
+    from hwsim.report.faults import lost
+
     for heading, parts in (("faults in one memory", found.memories), ("in one bit", found.bits)):
         title = f"{heading} alone, bit error rate {found.bit_error_rate:.3g}"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
@@ -227,7 +229,7 @@ def _places(found: SensitivityMap) -> Iterator[RenderableType]:
             table.add_row(
                 part.name,
                 f"{part.cells:,}",
-                f"{100 * part.loss_mean:.2f}",
-                f"{100 * part.loss_low:.2f}..{100 * part.loss_high:.2f}",
+                lost(part.loss_mean),
+                f"{lost(part.loss_low)}..{lost(part.loss_high)}",
             )
         yield table

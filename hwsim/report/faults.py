@@ -55,6 +55,11 @@ def answer(result: FaultsResult, found: Method) -> str:
     )
 
 
+def lost(share: float) -> str:
+    """A difference of accuracies in points, without a sign before 0: ``0.15``."""
+    return f"{round(100 * share, 2) + 0.0:.2f}"
+
+
 def write_faults_page(folder: Path, result: FaultsResult) -> Path:
     """Write ``faults.html`` into ``folder``; the file needs no other file and no network."""
     path = folder / PAGE
@@ -81,6 +86,7 @@ def draw(result: FaultsResult) -> Markup:
         answers=[(name, answer(result, found)) for name, found in named],
         methods=named,
         name=method_name,
+        lost=lost,
         curves=plot(
             curves, "Accuracy against voltage", "supply of the memories / Vmin", "accuracy, %",
             level=level, y_most=100,
@@ -125,7 +131,7 @@ def _losses(parts: Sequence[PartLoss], title: str) -> Markup:
             100 * part.loss_mean,
             100 * part.loss_low,
             100 * part.loss_high,
-            f"{100 * part.loss_mean:.2f}",
+            lost(part.loss_mean),
         )
         for part in parts
     ]

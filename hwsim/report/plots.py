@@ -87,7 +87,9 @@ def plot(
     if level:
         at = y(level[0])
         parts.append(line(left, at, right, at, "limit"))
-        parts.append(label(left + 4, at + 13, level[1], "s m"))
+        start = right - text_width(level[1], 10.5)
+        parts.append(line(start - 30, 10, start - 6, 10, "limit"))
+        parts.append(label(start, 14, level[1], "s m"))
     drawn = [part for s in series for part in _curve(s, x, y)]
     for s in series:
         if s.chosen:
