@@ -224,8 +224,10 @@ class FaultyGolden:
         if stage.kind == "depthwise":
             return torch.einsum("npl,nlp->nl", taps, weight[:, :, 0])
         if isinstance(stage.op, MuxConv2d):
-            chosen = torch.from_numpy(tap).clamp(max=taps.shape[1] - 1)
-            weight = functional.one_hot(chosen, taps.shape[1]) * weight
+            # Taps past the last one select nothing.
+            count = taps.shape[1]
+            chosen = functional.one_hot(torch.from_numpy(tap).clamp(max=count), count + 1)
+            weight = chosen[..., :count] * weight
         return torch.einsum("npi,noip->no", taps, weight)
 
 

@@ -7,6 +7,8 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from hwsim.accelerator import SINK, SOURCE, Pipeline
+from hwsim.faults import DesignFaults
+from hwsim.rtl.faults import check_faults
 from hwsim.rtl.fifo import Fifo
 from hwsim.rtl.mac import DepthwiseStage, MacStage
 from hwsim.rtl.pointwise import AddStage, ArgMaxStage, PassStage
@@ -42,10 +44,18 @@ class Accelerator(Component):
     step in this cycle; it has its data but an output FIFO is full.
     ``levels``: beats in each FIFO, 16 bits per FIFO in the order of ``pipeline.fifos``.
     The last three only observe and may stay open.
+
+    faults: of the pipeline's memories, for a fault-injection build, which takes just as many
+    cycles and reads what the faulty memories would. Raises MappingError for a protection of
+    memories that are written.
     """
 
-    def __init__(self, *, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+    def __init__(self, *, pipeline: Pipeline, faults: DesignFaults | None = None) -> None:
+        if faults is not None:
+            if faults.pipeline is not pipeline:
+                raise ValueError("faults must be those of this pipeline")
+            check_faults(faults)
+        self._pipeline, self._faults = pipeline, faults
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(pipeline.input.bits))),
@@ -61,18 +71,23 @@ class Accelerator(Component):
     def pipeline(self) -> Pipeline:
         return self._pipeline
 
+    @property
+    def faults(self) -> DesignFaults | None:
+        return self._faults
+
     def elaborate(self, platform):
         m = Module()
-        pipeline = self._pipeline
+        pipeline, faults = self._pipeline, self._faults
         self.stages = {}
         for stage in pipeline.stages:
             component = STAGES[stage.kind](
-                stage=stage, outputs=len(pipeline.outputs_of(stage.name))
+                stage=stage, outputs=len(pipeline.outputs_of(stage.name)), faults=faults
             )
             m.submodules[f"stage_{stage.name}"] = self.stages[stage.name] = component
         fifos = {}
         for link in pipeline.fifos:
-            fifo = Fifo(width=link.stream.bits, depth=link.depth)
+            faulty = None if faults is None else faults.fifo(link.name)
+            fifo = Fifo(width=link.stream.bits, depth=link.depth, faults=faulty)
             m.submodules[f"fifo_{link.name}"] = fifos[link.name] = fifo
             if link.producer == SOURCE:
                 m.d.comb += [

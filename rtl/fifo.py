@@ -8,6 +8,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, Signature
 
 from hwsim.accelerator.timing import fifo_latency
+from hwsim.faults.design import MemoryFaults
+from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.util import index
 
 
@@ -30,17 +32,17 @@ class Fifo(Component):
     its beat was taken. A written beat is offered ``fifo_latency(depth)`` cycles later. Beat n
     lies in word ``n mod depth``.
 
-    Parameters: width >= 1 (bits), depth >= 1 (beats).
+    Parameters: width >= 1 (bits), depth >= 1 (beats); faults: failing cells of its memory.
     Members: ``i`` (credit_signature, flipped), ``o`` (stream), ``level`` (beats written and not
     yet taken).
     """
 
-    def __init__(self, *, width: int, depth: int) -> None:
+    def __init__(self, *, width: int, depth: int, faults: MemoryFaults | None = None) -> None:
         if type(width) is not int or width < 1:
             raise ValueError(f"width must be an integer >= 1, not {width!r}")
         if type(depth) is not int or depth < 1:
             raise ValueError(f"depth must be an integer >= 1, not {depth!r}")
-        self._width, self._depth = width, depth
+        self._width, self._depth, self._faults = width, depth, faults
         super().__init__(
             {
                 "i": In(credit_signature(width)),
@@ -56,6 +58,10 @@ class Fifo(Component):
     @property
     def depth(self) -> int:
         return self._depth
+
+    @property
+    def faults(self) -> MemoryFaults | None:
+        return self._faults
 
     def elaborate(self, platform):
         m = Module()
@@ -98,7 +104,14 @@ class Fifo(Component):
                 read.addr.eq(Mux(taken, read_next, read_at)),
                 read.en.eq(Mux(taken, written | (offered != 1), first)),
             ]
-        m.d.comb += self.o.payload.eq(read.data)
+        payload: Value = read.data
+        if self._faults is not None:
+            # The beat that is offered is as many beats after the first as were taken before it.
+            access = access_number(m, self._faults, taken, registered=False)
+            enable = None if fifo_latency(depth) == 1 else read.en
+            cells = WordErrors.of(self._faults)
+            payload = add_errors(m, "errors", cells, payload, access, read.addr, enable)
+        m.d.comb += self.o.payload.eq(payload)
         return m
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import add
 
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
@@ -10,7 +11,9 @@ from amaranth.lib.wiring import Component
 
 from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
+from hwsim.faults.design import MemoryFaults
 from hwsim.network import MuxConv2d
+from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, element, named
 from hwsim.rtl.window import window_taps
@@ -41,8 +44,21 @@ def multiply_constant(x: Value, weight: int) -> Value:
 class _Weights:
     """Where a step's taps and weights come from: on-chip memory, or constants in the fabric."""
 
-    def __init__(self, m: Module, store: WeightStore, style: str, pipe: Pipe, key: str) -> None:
-        """``key`` names the step counter that is the address; words come at ``pipe``'s depth."""
+    def __init__(
+        self,
+        m: Module,
+        store: WeightStore,
+        style: str,
+        pipe: Pipe,
+        key: str,
+        words: Sequence[int],
+        faults: MemoryFaults | None,
+    ) -> None:
+        """``key`` names the step counter that is the address; words come at ``pipe``'s depth.
+
+        words: what the store holds, errors that always occur included; faults: cells whose
+        errors come and go.
+        """
         self.store = store
         self.fixed = style == "constant" and len(store.words) == 1
         if self.fixed:
@@ -55,12 +71,17 @@ class _Weights:
         else:
             early = pipe.latency - WEIGHT_READ
             m.submodules.weights = memory = Memory(
-                shape=unsigned(store.bits), depth=len(store.words), init=store.words
+                shape=unsigned(store.bits), depth=len(words), init=words
             )
             read = memory.read_port()
             m.d.comb += [read.addr.eq(pipe.at(key, early)), read.en.eq(pipe.at("start", early))]
+            seen: Value = read.data
+            if faults is not None:
+                access = access_number(m, faults, read.en, registered=True)
+                cells = WordErrors.of(faults)
+                seen = add_errors(m, "weight_errors", cells, seen, access, read.addr, read.en)
             # Block memories are slow to answer: what follows starts at a register.
-            m.d.sync += word.eq(read.data)
+            m.d.sync += word.eq(seen)
 
     def _slot(self, o: int, i: int) -> Value:
         at = (o * self.store.weight.shape[2] + i) * self.store.slot_bits
@@ -99,8 +120,9 @@ class MacStage(StageComponent):
             for n in range(WEIGHT_READ):
                 beats = pipe.register(beats, f"x{n}")
         else:
-            beats = window_taps(m, control, self.i0.payload, pipe)
-        weights = _Weights(m, store, stage.fold.weights, pipe, "address")
+            beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
+        words, changing = self.stored("weight", store.words)
+        weights = _Weights(m, store, stage.fold.weights, pipe, "address", words, changing)
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
         products = []
@@ -117,12 +139,13 @@ class MacStage(StageComponent):
         sums = pipe.reduce(trees, add, "sum")
         if stage.timing.steps == 1:
             return sums
-        accumulators = []
-        for o, value in enumerate(sums):
-            held_sum = Signal(element(stage.accumulator), name=f"accumulator_{o}")
+        shape = element(stage.accumulator)
+        accumulators = [Signal(shape, name=f"accumulator_{o}") for o in range(len(sums))]
+        reads = pipe["start"] & ~pipe["first"]
+        seen = self.read_registers(m, "accumulator", accumulators, reads)
+        for held_sum, back, value in zip(accumulators, seen, sums, strict=True):
             with m.If(pipe["start"]):
-                m.d.sync += held_sum.eq(Mux(pipe["first"], 0, held_sum) + value)
-            accumulators.append(held_sum)
+                m.d.sync += held_sum.eq(Mux(pipe["first"], 0, back) + value)
         pipe.advance()
         return accumulators
 
@@ -134,8 +157,10 @@ class DepthwiseStage(StageComponent):
         stage = self._stage
         store = weight_store(stage)
         assert store is not None
-        taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
-        weights = _Weights(m, store, stage.fold.weights, pipe, "n")
+        beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
+        taps = [self.lanes(beat) for beat in beats]
+        words, changing = self.stored("weight", store.words)
+        weights = _Weights(m, store, stage.fold.weights, pipe, "n", words, changing)
         lanes = stage.inputs[0].lanes
         products = [
             weights.product(tap[lane], lane, 0, t)

@@ -22,7 +22,8 @@ class PoolStage(StageComponent):
     """``MaxPool2d`` and ``AvgPool2d`` (a sum): one window of ``lanes`` channels a cycle."""
 
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
-        taps = [self.lanes(beat) for beat in window_taps(m, control, self.i0.payload, pipe)]
+        beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
+        taps = [self.lanes(beat) for beat in beats]
         trees = list(zip(*taps, strict=True))
         combine = larger if isinstance(self._stage.op, MaxPool2d) else add
         return pipe.reduce(trees, combine, "pooled")
@@ -41,11 +42,18 @@ class GlobalPoolStage(StageComponent):
         stage = self._stage
         (beat,) = pipe.register([self.i0.payload], "x")
         shape = element(stage.accumulator)
+        lanes = self.lanes(beat)
+        rings = [
+            [Signal(shape, name=f"running_{lane}_{n}") for n in range(stage.inputs[0].beats)]
+            for lane in range(len(lanes))
+        ]
+        reads = pipe["start"] & ~pipe["first_pixel"]
+        ends = [ring[-1] for ring in rings]
+        seen = self.read_registers(m, "accumulator", ends, reads, pipe["n"])
         results = []
-        for lane, x in enumerate(self.lanes(beat)):
-            ring = [Signal(shape, name=f"running_{lane}_{n}") for n in range(stage.inputs[0].beats)]
+        for x, ring, back in zip(lanes, rings, seen, strict=True):
             largest = isinstance(stage.op, GlobalMaxPool)
-            following = larger(ring[-1], x) if largest else ring[-1] + x
+            following = larger(back, x) if largest else back + x
             with m.If(pipe["start"]):
                 m.d.sync += ring[0].eq(Mux(pipe["first_pixel"], x, following))
                 for held, previous in zip(ring[1:], ring[:-1], strict=True):

@@ -5,16 +5,24 @@ from __future__ import annotations
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 
+from hwsim.faults.design import MemoryFaults
 from hwsim.rtl.control import WindowControl
+from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.util import Pipe, index, named
 
 
-def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> list[Value]:
+def window_taps(
+    m: Module,
+    control: WindowControl,
+    data: Value,
+    pipe: Pipe,
+    faults: MemoryFaults | None = None,
+) -> list[Value]:
     """Write accepted beats and read the window of each step.
 
     ``data`` is the beat being accepted. Returns one beat per tap, row by row, zero outside the
     image; valid ``window_read(kernel)`` cycles after the step's start, as far as ``pipe``
-    advances.
+    advances. faults: failing cells of the memory.
 
     Writes and reads both pass through one register before they reach the memories, which takes
     the controller's decisions off the address lines and leaves the order of accesses as it was.
@@ -34,6 +42,8 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
         w_data.eq(data),
     ]
     pipe.advance()
+    if faults is not None:
+        access = access_number(m, faults, pipe["start"], registered=True)
     banks: list[list[Value]] = []
     for y in range(kh):
         row: list[Value] = []
@@ -63,7 +73,14 @@ def window_taps(m: Module, control: WindowControl, data: Value, pipe: Pipe) -> l
                 read.addr.eq(r_addr),
                 read.en.eq(pipe["start"]),
             ]
-            row.append(read.data)
+            seen: Value = read.data
+            if faults is not None:
+                bank = y * kw + x
+                first = bank * timing.bank_words
+                words = slice(first, first + timing.bank_words)
+                cells = WordErrors.of(faults, words, bank)
+                seen = add_errors(m, f"errors_{y}_{x}", cells, seen, access, read.addr, read.en)
+            row.append(seen)
         banks.append(row)
     pipe.advance()
     if kh > 1:

@@ -11,15 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
+from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.memories import ROLES
 from hwsim.faults.chip import ChipError, FaultList
 from hwsim.faults.ecc import NONE, Protection
-from hwsim.faults.fields import FieldMasks, Fields, field_masks, memory_fields, stored_fields
+from hwsim.faults.fields import (
+    FieldMasks,
+    Fields,
+    field_masks,
+    memory_fields,
+    store_fields,
+    stored_fields,
+)
 from hwsim.faults.technology import VoltageError
 from hwsim.faults.transient import ALWAYS, transient_key
 
@@ -37,6 +45,14 @@ class FaultySource(Protocol):
     def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
         """Failing cells of ``memory`` at a bit error rate."""
         ...
+
+
+class CellMasks(NamedTuple):
+    """A cell that stores s reads ``((s & keep) | put) ^ flip``: uint8 [words, bits] of 0 and 1."""
+
+    keep: np.ndarray
+    put: np.ndarray
+    flip: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,32 +92,24 @@ class MemoryFaults:
         if not self.protected:
             m = self.masks
             return ((stored & m.keep[word]) | m.put[word]) ^ m.flip[word]
-        masks = self._cells
+        cells = self.cells
         read = np.array(stored)
-        rows = np.flatnonzero(masks[3][word])
-        of = word[rows]
-        bits = self.fields.pack(stored[rows])
-        seen = self.protection.read(bits, masks[0][of], masks[1][of], masks[2][of])
+        rows = np.flatnonzero((1 - cells.keep | cells.flip).any(axis=1)[word])
+        masks = (mask[word[rows]] for mask in cells)
+        seen = self.protection.read(self.fields.pack(stored[rows]), *masks)
         read[rows] = self.fields.unpack(seen)
         return read
 
     @cached_property
-    def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Masks of single cells, uint8 [words, bits], and which words have any that fails."""
+    def cells(self) -> CellMasks:
+        """What each cell does, check bits included."""
         f = self.faults
-        shape = f.words, f.bits
-        keep, put, flip = (
-            np.ones(shape, np.uint8),
-            np.zeros(shape, np.uint8),
-            np.zeros(shape, np.uint8),
-        )
-        stuck = f.reads >= 0
-        keep[f.word[stuck], f.bit[stuck]] = 0
+        keep, put, flip = np.zeros((3, f.words, f.bits), np.uint8)
+        keep[...] = 1
+        keep[f.word, f.bit] = f.reads < 0
         put[f.word, f.bit] = f.reads == 1
         flip[f.word, f.bit] = f.reads < 0
-        faulty = np.zeros(f.words, bool)
-        faulty[f.word] = True
-        return keep, put, flip, faulty
+        return CellMasks(keep, put, flip)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +146,11 @@ class DesignFaults:
         fields = stored_fields(self.pipeline.stage(layer), role)
         faulty = self.of(layer, role)
         return fields if faulty is None or faulty.transient else faulty.read(fields)
+
+    def words(self, layer: str, role: str) -> list[int]:
+        """The same as whole words, bit 0 lowest; without check bits."""
+        stage, stored = self.pipeline.stage(layer), self.stored(layer, role)
+        return bits_to_ints(store_fields(stage, role).pack(stored))
 
 
 def design_faults(
@@ -254,7 +267,7 @@ def _memory_faults(
             f"{memory.name}: protection {code.name} needs faults of persistence 1; errors that "
             "come and go in protected words are not simulated"
         )
-    keys: tuple[int, ...] = (faults.key,)
+    keys = (faults.key,) * memory.banks
     if transient and memory.banks > 1:
         seed = getattr(chip, "seed", None)
         if seed is None:

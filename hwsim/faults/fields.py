@@ -126,10 +126,8 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
         stream = fifo.stream
         return _plain(memory.words, stream.lanes, stream.type.bits)
     stage = pipeline.stage(memory.layer)
-    if memory.role == "weight":
-        return _weight_fields(stage)
-    if memory.role == "constants":
-        return _constant_fields(stage)
+    if memory.role in ("weight", "constants"):
+        return store_fields(stage, memory.role)
     if memory.role == "window":
         stream = stage.inputs[0]
         fields = _plain(memory.words, stream.lanes, stream.type.bits)
@@ -139,6 +137,11 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
         return Fields(fields.width, channel < stream.type.channels, fields.lanes)
     lanes = memory.bits // stage.accumulator.bits
     return _plain(memory.words, lanes, stage.accumulator.bits)
+
+
+def store_fields(stage: Stage, role: str) -> Fields:
+    """The fields of the weight store (``weight``) or the ``constants`` of ``stage``."""
+    return _weight_fields(stage) if role == "weight" else _constant_fields(stage)
 
 
 def _plain(words: int, lanes: int, bits: int) -> Fields:
@@ -250,8 +253,9 @@ def split_constants(
 def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """The op's ``weight`` and ``tap`` (None without) as the fields of its store say.
 
-    fields: int64 [words, fields]. A tap past the last one selects the last: what Amaranth's
-    ``Array``, and the Verilog made of it, give for an index out of range.
+    fields: int64 [words, fields]. A tap past the last one selects nothing, which is 0: what
+    Amaranth's ``Array``, and the Verilog made of it, give for an index out of range. Here that is
+    weight 0 at the last tap.
     """
     op, store = stage.op, weight_store(stage)
     assert store is not None
@@ -264,8 +268,10 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
     if not isinstance(op, MuxConv2d):
         return weight.reshape(original.shape), None
     tap = np.empty(original.size, np.int64)
+    tap[place[real]] = taps[..., np.newaxis][real]
     last = op.kernel[0] * op.kernel[1] - 1
-    tap[place[real]] = np.minimum(taps[..., np.newaxis], last)[real]
+    weight[tap > last] = 0
+    np.minimum(tap, last, out=tap)
     return weight.reshape(original.shape), tap.reshape(original.shape)
 
 

@@ -64,7 +64,8 @@ class Geometry(NamedTuple):
 class Weights(NamedTuple):
     """A weight store as it is always read, and the codes of ``WeightCode`` behind it.
 
-    tap: int64 [words, outputs, inputs], 0 where there are none. weight: int64 [words, outputs,
+    tap: int64 [words, outputs, inputs], 0 where there are none; one more than the last tap stands
+    for all that select nothing. weight: int64 [words, outputs,
     inputs, positions]. fields: as stored, int64 [words, fields]; tapped: set when the first field
     of every (output, input) pair is a tap. integer, bits, exponent_bits, zero: of the code.
     """
@@ -163,7 +164,7 @@ def _weight(code, weights):
 
 @njit
 def _read_weights(weights, cells, word, access, tap, weight, taps):
-    """One word: tap [outputs, inputs], weight [outputs, inputs, positions] of ``taps`` taps."""
+    """One word: tap [outputs, inputs] 0 .. taps, weight [outputs, inputs, positions]."""
     outputs, inputs, positions = weight.shape
     for o in range(outputs):
         for i in range(inputs):
@@ -176,7 +177,7 @@ def _read_weights(weights, cells, word, access, tap, weight, taps):
         o, i = divmod(pair, inputs)
         seen = read(cells, k, weights.fields[word, cells.field[k]], 0, access)
         if weights.tapped and part == 0:
-            tap[o, i] = min(seen, taps - 1)
+            tap[o, i] = min(seen, taps)
         else:
             weight[o, i, part - weights.tapped] = _weight(seen, weights)
 
@@ -192,7 +193,9 @@ def mac_steps(x, out, of, geometry, window, weights, changing, sums, total, firs
     lanes, outputs = x.shape[4], out.shape[3]
     groups, steps = geometry.groups, geometry.steps
     pixels = geometry.out_rows * geometry.out_cols
-    taps = np.zeros((geometry.kernel[0] * geometry.kernel[1], lanes), np.int64)
+    positions = geometry.kernel[0] * geometry.kernel[1]
+    # The row behind the window is what taps select that do not exist.
+    taps = np.zeros((positions + 1, lanes), np.int64)
     tap, weight = weights.tap[0].copy(), weights.weight[0].copy()
     for n in range(len(x)):
         for pixel in range(pixels):
@@ -204,7 +207,7 @@ def mac_steps(x, out, of, geometry, window, weights, changing, sums, total, firs
                     word, step = g * steps + s, group * steps + s
                     _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
                     if changing.present:
-                        _read_weights(weights, changing, word, step, tap, weight, len(taps))
+                        _read_weights(weights, changing, word, step, tap, weight, positions)
                     else:
                         tap, weight = weights.tap[word], weights.weight[word]
                     if s > 0 and sums.present:

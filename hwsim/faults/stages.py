@@ -242,8 +242,7 @@ class StageEvaluator:
         fields = self.faults.stored(stage.name, "weight")
         taps, codes = split_weights(store, fields)
         if store.tap_bits:
-            last = stage.timing.kernel[0] * stage.timing.kernel[1] - 1
-            taps = np.minimum(taps, last)
+            taps = np.minimum(taps, stage.timing.kernel[0] * stage.timing.kernel[1])
         return Weights(
             np.ascontiguousarray(taps),
             np.ascontiguousarray(decode_code(store.code, codes)),

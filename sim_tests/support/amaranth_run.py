@@ -22,6 +22,7 @@ from hwsim.accelerator import (
     build_pipeline,
     is_mac,
 )
+from hwsim.faults import DesignFaults
 from hwsim.network import Flatten, Network
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
 
@@ -72,13 +73,16 @@ def run(
     gaps: Sequence[int] = (0,),
     stalls: Sequence[int] = (0,),
     limit: int = 200_000,
+    faults: DesignFaults | None = None,
 ) -> Run:
     """Simulate ``images`` [frames, channels, height, width]; fails after ``limit`` cycles.
+
+    faults: of the pipeline's memories, for a fault-injection build.
 
     Figures count up to the last output; the run goes on until the stages are idle, so that
     tensors of which no output needs every pixel are complete as well.
     """
-    dut = Accelerator(pipeline=pipeline)
+    dut = Accelerator(pipeline=pipeline, faults=faults)
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     frames = len(images)
@@ -162,14 +166,23 @@ def run(
     return Run(report, tensors, from_lanes(pipeline.output, results))
 
 
-def check(network: Network, expected: dict[str, np.ndarray], got: Run, model: CycleReport) -> None:
-    """Every tensor and every cycle figure equal; Flatten has no stage and yields no tensor."""
+def check(
+    network: Network,
+    expected: dict[str, np.ndarray],
+    got: Run,
+    model: CycleReport,
+    output: np.ndarray | None = None,
+) -> None:
+    """Every tensor and every cycle figure equal; Flatten has no stage and yields no tensor.
+
+    output: what leaves the accelerator, where that is not the last tensor.
+    """
     for op in network.ops:
         if not isinstance(op, Flatten):
             want = expected[op.name]
             shown = got.tensors[op.name].reshape(len(got.tensors[op.name]), *want.shape[1:])
             assert np.array_equal(shown, want), op.name
-    want = expected[network.output]
+    want = expected[network.output] if output is None else output
     assert np.array_equal(got.output.reshape(want.shape), want)
     assert figures(got.report) == figures(model)
 
