@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> None:
         saved = 1 - technology.energy_rel(lowest.voltage_rel)
         print(
             f"{name:<8} {curve.clean:.2%} without errors; {lowest.accuracy.mean:.2%} at "
-            f"{lowest.voltage_rel:.2f} Vmin: {saved:.0%} of the weight memories' energy saved"
+            f"{lowest.voltage_rel:.2f} Vmin: {saved:.0%} less energy for the weights"
         )
 
 

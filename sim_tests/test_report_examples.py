@@ -70,4 +70,4 @@ def test_harden_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     main_of("harden_a_model")(["--steps", "40", "--chips", "2"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["plain", "hardened"]
-    assert all(" Vmin: " in line and line.endswith("energy saved") for line in lines)
+    assert all(" Vmin: " in line and line.endswith("less energy for the weights") for line in lines)
