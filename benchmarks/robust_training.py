@@ -4,8 +4,8 @@ A network with 8-bit weights is trained once; then it is fine-tuned, by each met
 number of epochs, with 8-bit and with 4-bit weights:
 
     plain      as before
-    clipped    weights clipped to twice their mean magnitude
-    randbet    clipped, clean plus faulty loss (RandBET), bit error rate 1.5 %
+    clipped    weights clipped to 1.4 times their mean magnitude
+    randbet    clipped, clean plus faulty loss (RandBET), bit error rate 0.5 %
     deviation  clipped, clean loss plus the deviation that errors cause in activations
 
 The exported integer networks are judged on the test images with faults in the weight memories of
@@ -40,8 +40,8 @@ from hwsim.progress import make_progress
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
 METHODS = ("plain", "clipped", "randbet", "deviation")
 VOLTAGES = tuple(n / 100 for n in range(76, 100, 2))
-REACH = 2.0
-TRAINED_AT = 1.5e-2
+REACH = 1.4
+TRAINED_AT = 5e-3
 
 MODELS: dict[str, dict[str, Any]] = {
     "fashion_mnist": {

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ from hwsim.faults.fresh import fresh_masks
 from hwsim.faults.inject import make_masks
 from hwsim.faults.technology import MemoryTechnology
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device
-from hwsim.models.layers import Norm
+from hwsim.models.layers import Norm, normalize_as_deployed
 from hwsim.models.memory import Memory
 from hwsim.models.quantize import straight_through
 from hwsim.progress import NoProgress, Progress
@@ -43,8 +44,6 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish)
 """Modules whose outputs are stored, and compared, by default."""
 
 QUANTIZERS = ("robust", "symmetric")
-
-_NORMS = (nn.modules.batchnorm._BatchNorm, Norm)
 
 
 class FaultModelError(HwsimError):
@@ -233,8 +232,8 @@ class FaultInjector:
     def errors(self, rate: float | Mapping[str, float]) -> Iterator[None]:
         """Fresh errors at ``rate`` (0..1, or by memory name) within the block.
 
-        Memories read more than once in the block read the same errors. Batch norms use their
-        running statistics and leave them as they are: hardware has no others.
+        Memories read more than once in the block read the same errors. Batch norms compute with
+        their running statistics and leave them as they are: hardware has no others.
         """
         self._check(rate)
         self.draws += 1
@@ -274,18 +273,47 @@ class FaultInjector:
 
     @contextmanager
     def _struck(self, errors: FreshErrors | ChipErrors) -> Iterator[None]:
-        norms = [m for m in self.model.modules() if isinstance(m, _NORMS) and m.training]
         try:
-            for norm in norms:
-                norm.training = False
             for memory in self.memories.values():
                 memory.errors = errors
-            yield
+            with _norms_as_deployed(self.model):
+                yield
         finally:
             for memory in self.memories.values():
                 memory.errors = None
-            for norm in norms:
-                norm.training = True
+
+
+@contextmanager
+def _norms_as_deployed(model: nn.Module) -> Iterator[None]:
+    """Let batch norms compute with running statistics within the block, and keep them."""
+    own = [module for module in model.modules() if isinstance(module, Norm)]
+    others = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.modules.batchnorm._BatchNorm)
+        and module.training
+        and module.running_mean is not None
+    ]
+    try:
+        for norm in own:
+            norm.deployed = True
+        for other in others:
+            other.forward = partial(_deployed, other)  # type: ignore[method-assign]
+        yield
+    finally:
+        for norm in own:
+            norm.deployed = False
+        for other in others:
+            del other.forward
+
+
+def _deployed(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    weight = torch.ones_like(mean) if norm.weight is None else norm.weight
+    bias = torch.zeros_like(mean) if norm.bias is None else norm.bias
+    return normalize_as_deployed(x, mean, variance, weight, bias, norm.eps)
 
 
 KINDS = ("weight", "tap", "activation")

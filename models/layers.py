@@ -142,8 +142,29 @@ class LearnedRange(nn.Module):
         return self.log_range.exp() / self.hi
 
 
+def normalize_as_deployed(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, epsilon: float
+) -> Tensor:
+    """Batch norm in training with the values of batch norm in use.
+
+    The result is that of the running ``mean`` and ``variance`` [channels], as hardware computes
+    it. The gradient to x [N, channels, ...] is that of batch statistics: with the running ones
+    taken as constants it would push weights for ever in directions that batch norm undoes.
+    """
+    batch = x.detach()
+    axes = [axis for axis in range(batch.ndim) if axis != 1]
+    now, centre = torch.var_mean(batch.float(), axes, correction=0)
+    sigma = (variance + epsilon).sqrt()
+    ratio = (now + epsilon).sqrt() / sigma
+    shift = bias + weight * (centre - mean) / sigma
+    return F.batch_norm(x, None, None, weight * ratio, shift, True, 0.0, epsilon)
+
+
 class Norm(nn.Module):
-    """Batch norm whose affine part is given in units of ``step``: the real form of Requantize."""
+    """Batch norm whose affine part is given in units of ``step``: the real form of Requantize.
+
+    deployed: use the running statistics in training too, see ``normalize_as_deployed``.
+    """
 
     running_mean: Tensor
     running_var: Tensor
@@ -156,18 +177,16 @@ class Norm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
         self.epsilon = epsilon
         self.momentum = 0.1
+        self.deployed = False
 
     def forward(self, x: Tensor, step: Tensor | float = 1.0, offset: float = 0.0) -> Tensor:
         """``norm(x) / step + offset`` for x [N, channels, H, W]."""
+        mean, variance = self.running_mean, self.running_var
+        weight, bias = self.gamma / step, self.beta / step + offset
+        if self.training and self.deployed:
+            return normalize_as_deployed(x, mean, variance, weight, bias, self.epsilon)
         return F.batch_norm(
-            x,
-            self.running_mean,
-            self.running_var,
-            self.gamma / step,
-            self.beta / step + offset,
-            self.training,
-            self.momentum,
-            self.epsilon,
+            x, mean, variance, weight, bias, self.training, self.momentum, self.epsilon
         )
 
     @torch.no_grad()

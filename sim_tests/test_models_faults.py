@@ -23,7 +23,7 @@ from hwsim.models.faults import (
     store_weights,
     voltage_curve,
 )
-from hwsim.models.layers import MuxConv2d
+from hwsim.models.layers import MuxConv2d, normalize_as_deployed
 from hwsim.models.memory import Memory, TapMemory, WeightMemory
 from hwsim.models.networks import build_network
 from hwsim.network import Alphabet
@@ -128,19 +128,40 @@ def test_errors_end_with_the_block() -> None:
         assert torch.equal(model(images()), clean)
 
 
-def test_norms_use_running_statistics_under_errors() -> None:
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_compute_as_deployed_under_errors(affine: bool) -> None:
     model = store_weights(small(), 8)
+    model[1] = nn.BatchNorm2d(8, affine=affine)
+    for _ in range(3):
+        model(images())
     faults = FaultInjector(model)
     before = model[1].running_mean.clone()
-    with faults.errors(0.1):
-        assert not model[1].training
-        model(images())
+    with faults.errors(0.0):
+        assert model[1].training
+        got = model(images())
     assert torch.equal(model[1].running_mean, before)
-    assert model[1].training
-    model.eval()
-    with faults.errors(0.1):
-        pass
-    assert not model[1].training
+    assert "forward" not in vars(model[1])
+    assert torch.allclose(model.eval()(images()), got, atol=1e-5)
+
+
+def test_gradients_of_deployed_norms_leave_out_what_norms_undo() -> None:
+    x = (torch.randn(50, 3, 4, 4) * 5 + 2).requires_grad_()
+    mean, variance = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([20.0, 30.0, 16.0])
+    weight = torch.tensor([0.5, 1.0, 2.0], requires_grad=True)
+    bias = torch.tensor([0.1, 0.2, 0.3], requires_grad=True)
+    upstream = torch.randn(50, 3, 4, 4)
+    y = normalize_as_deployed(x, mean, variance, weight, bias, 1e-5)
+    y.backward(upstream)
+    found = weight.grad.clone(), bias.grad.clone()
+    expected = functional.batch_norm(x.detach(), mean, variance, weight, bias)
+    assert torch.allclose(y, expected, atol=1e-5)
+    # Shifting or stretching a channel changes nothing that batch norm would let through.
+    assert torch.allclose(x.grad.sum(dim=(0, 2, 3)), torch.zeros(3), atol=1e-3)
+    assert torch.allclose((x.grad * x.detach()).sum(dim=(0, 2, 3)), torch.zeros(3), atol=1e-2)
+    weight.grad = bias.grad = None
+    expected.backward(upstream)
+    assert torch.allclose(found[0], weight.grad, rtol=1e-4, atol=1e-3)
+    assert torch.allclose(found[1], bias.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["flip", "stuck"])
