@@ -27,8 +27,11 @@ from hwsim.accelerator import (
     memory_list,
     simulate,
 )
-from hwsim.errors import OutputError, StorageError
-from hwsim.network import INPUT, evaluate, load, network_hash, save
+from hwsim.errors import HwsimError, OutputError, StorageError
+from hwsim.faults import DesignFaults, FaultyExecutor
+from hwsim.faults.record import describe_faults, restore_faults
+from hwsim.network import evaluate, load, network_hash, save
+from hwsim.network.reference import check_input
 from hwsim.progress import NoProgress, Progress
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
 from hwsim.rtl.verilog import to_verilog
@@ -54,13 +57,15 @@ _RANDOM_IMAGES = 4
 class Emitted:
     """A generated folder as read back: the pipeline is rebuilt from network and manifest.
 
-    images: [images, channels, height, width] integers. labels: [images] or None. edited: files
-    that no longer have the content that was generated.
+    faults: of a fault-injection build, else None. images: [images, channels, height, width]
+    integers. labels: [images] or None. edited: files that no longer have the content that was
+    generated.
     """
 
     folder: Path
     manifest: Mapping[str, Any]
     pipeline: Pipeline
+    faults: DesignFaults | None
     images: np.ndarray
     labels: np.ndarray | None
     edited: tuple[str, ...]
@@ -72,14 +77,17 @@ def generate(
     images: np.ndarray | None = None,
     labels: np.ndarray | None = None,
     progress: Progress | None = None,
+    faults: DesignFaults | None = None,
 ) -> dict[str, Any]:
     """Write the accelerator of ``pipeline`` to ``folder`` and return its manifest.
 
     images: test vectors, integers [images, channels, height, width] in the network's input
-    range; four random ones when None. labels: their classes. The folder appears in one step and
-    is equal byte by byte for equal input and tools. It may be missing, empty or an earlier
-    accelerator of the same network, else OutputError. Raises NetworkError for images that do not
-    fit, DeadlockError for FIFO depths that stop the pipeline.
+    range; four random ones when None. labels: their classes. faults: of the pipeline's memories,
+    for a fault-injection build, which computes what the faulty memories would. The folder appears
+    in one step and is equal byte by byte for equal input and tools. It may be missing, empty or
+    an earlier accelerator of the same network, else OutputError. Raises NetworkError for images
+    that do not fit, DeadlockError for FIFO depths that stop the pipeline, ChipError and
+    MappingError for faults that cannot be written down or built.
     """
     folder = Path(folder)
     network = pipeline.network
@@ -89,12 +97,12 @@ def generate(
         images = rng.integers(t.lo, t.hi + 1, (_RANDOM_IMAGES, *t.shape))
     progress = progress or NoProgress()
     with progress.task("generate Verilog", 4) as task:
-        tensors = evaluate(network, images)
+        expected = _expected(pipeline, faults, images)
         task.advance()
         report = simulate(pipeline, 3)
         task.advance()
-        text = _header(pipeline) + to_verilog(
-            Accelerator(pipeline=pipeline), TOP, _comments(pipeline)
+        text = _header(pipeline, faults) + to_verilog(
+            Accelerator(pipeline=pipeline, faults=faults), TOP, _comments(pipeline)
         )
         task.advance()
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -103,12 +111,13 @@ def generate(
             new.mkdir()
             (new / VERILOG).write_text(text)
             save(network, new / NETWORK)
-            arrays = {"images": tensors[INPUT], "expected": tensors[network.output]}
+            arrays = {"images": check_input(network, images).astype(np.int64), "expected": expected}
             if labels is not None:
                 arrays["labels"] = np.asarray(labels, np.int64)
             np.savez_compressed(new / VECTORS, **arrays)  # type: ignore[arg-type]
             manifest = {
                 **_manifest(pipeline, report),
+                **({} if faults is None else {"faults": describe_faults(faults)}),
                 "vectors": {"images": len(images), "labels": labels is not None},
                 "files": {name: _digest(new / name) for name in (VERILOG, NETWORK, VECTORS)},
             }
@@ -130,6 +139,12 @@ def read_folder(folder: Path | str) -> Emitted:
     folding = {name: Fold(**fold) for name, fold in manifest["folding"].items()}
     depths = {fifo["name"]: fifo["depth"] for fifo in manifest["fifos"]}
     pipeline = build_pipeline(network, folding, depths)
+    faults = None
+    if "faults" in manifest:
+        try:
+            faults = restore_faults(pipeline, manifest["faults"])
+        except (HwsimError, KeyError, TypeError) as error:
+            raise StorageError(f"{folder / MANIFEST}: faults: {error}") from None
     if not (folder / VERILOG).is_file():
         raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
     try:
@@ -142,7 +157,14 @@ def read_folder(folder: Path | str) -> Emitted:
     edited = tuple(
         name for name, digest in manifest["files"].items() if _digest(folder / name) != digest
     )
-    return Emitted(folder, manifest, pipeline, images, labels, edited)
+    return Emitted(folder, manifest, pipeline, faults, images, labels, edited)
+
+
+def _expected(pipeline: Pipeline, faults: DesignFaults | None, x: np.ndarray) -> np.ndarray:
+    """What leaves the accelerator."""
+    if faults is not None:
+        return FaultyExecutor(faults).run(x)
+    return evaluate(pipeline.network, x)[pipeline.network.output]
 
 
 def _digest(path: Path) -> str:
@@ -289,7 +311,7 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
     }
 
 
-def _header(pipeline: Pipeline) -> str:
+def _header(pipeline: Pipeline, faults: DesignFaults | None) -> str:
     network = pipeline.network
     ports = "".join(
         f"//   {port['name']:<11} {port['direction']:<6} {port['bits']:>5}  {port['meaning']}\n"
@@ -299,11 +321,22 @@ def _header(pipeline: Pipeline) -> str:
         f"// {TOP}: the network '{network.name}' as a pipelined stream processor.\n"
         f"// Generated by hwsim {hwsim.__version__} from the network with SHA-256\n"
         f"// {network_hash(network)}.\n"
+        f"{_fault_notice(faults)}"
         "// Frames may follow each other without a break; every stream obeys valid and ready.\n"
         f"// Ports:\n{ports}"
         f"// Stages, in the order of busy and blocked: "
         f"{', '.join(stage.name for stage in pipeline.stages)}.\n"
         f"// {MANIFEST} beside this file tells everything else.\n\n"
+    )
+
+
+def _fault_notice(faults: DesignFaults | None) -> str:
+    if faults is None:
+        return ""
+    return (
+        f"// FAULT-INJECTION BUILD, not for use: {len(faults)} failing cells in "
+        f"{len(faults.memories)} memories,\n"
+        f"// which {MANIFEST} tells how to find again.\n"
     )
 
 

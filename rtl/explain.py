@@ -36,21 +36,22 @@ class Failure:
 def explain_output(
     test: str,
     pipeline: Pipeline,
-    tensors: Mapping[str, np.ndarray],
+    links: Mapping[str, np.ndarray],
     trace: Mapping[str, Sequence[str]],
     measured: Mapping[str, Any],
 ) -> list[Failure]:
-    """The first tensor, in the order of the stages, that is not as in the network.
+    """The first tensor, in the order of the stages, that is not as it should be.
 
-    tensors: reference values of the frames that were run. trace: beats (hexadecimal) that each
-    FIFO passed on. measured: what the run showed. Of a run that came to a stop, the FIFO that
-    got least far counts, when all that passed was right.
+    links: what each FIFO is to pass on of the frames that were run, by its name. trace: beats
+    (hexadecimal) that each one passed on. measured: what the run showed. Of a run that came to a
+    stop, the FIFO that got least far counts, when all that passed was right.
     """
     order = {SOURCE: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
     fifos = sorted(pipeline.fifos, key=lambda fifo: order[fifo.producer])
     last = next(fifo for fifo in fifos if fifo.consumer == SINK)
     for fifo, passed in [(f, trace[f.name]) for f in fifos] + [(last, measured["output"])]:
-        failure = _first_wrong(test, pipeline, fifo, tensors, [int(beat, 16) for beat in passed])
+        beats = [int(beat, 16) for beat in passed]
+        failure = _first_wrong(test, pipeline, fifo, links[fifo.name], beats)
         if failure is not None:
             return [failure]
     if measured["finished"]:
@@ -69,11 +70,11 @@ def _first_wrong(
     test: str,
     pipeline: Pipeline,
     fifo: Fifo,
-    tensors: Mapping[str, np.ndarray],
+    values: np.ndarray,
     beats: list[int],
 ) -> Failure | None:
     stream = fifo.stream
-    expected = pack_bits(stream, tensors[stream.tensor])[: len(beats)]
+    expected = pack_bits(stream, values)[: len(beats)]
     care = np.resize(valid_bits(stream), expected.shape)
     got = ints_to_bits(beats, stream.bits)[: len(expected)]
     wrong = ((got ^ expected) & care).any(axis=1)
@@ -81,11 +82,11 @@ def _first_wrong(
         return None
     beat = int(wrong.argmax())
     image, at = divmod(beat, stream.frame_beats)
-    values = [_frame(stream, bits, image) for bits in (expected, got)]
+    frames = [_frame(stream, bits, image) for bits in (expected, got)]
     pixel, group = divmod(at, stream.beats)
     row, column = divmod(pixel, stream.type.width)
     first = group * stream.lanes
-    pair = [value[first : first + stream.lanes, row, column] for value in values]
+    pair = [frame[first : first + stream.lanes, row, column] for frame in frames]
     lane = int((pair[0] != pair[1]).argmax())
     layer = _layer(pipeline, fifo)
     where = {

@@ -103,23 +103,21 @@ class Errors(Component):
     def elaborate(self, platform):
         m = Module()
         cells = self._cells
-        masks = {"keep": 1 - cells.keep, "put": cells.put, "flip": cells.flip}
+        masks = {"lost": 1 - cells.keep, "put": cells.put, "flip": cells.flip}
         columns = {name: np.flatnonzero(mask.any(axis=0)) for name, mask in masks.items()}
         table = np.concatenate([masks[name][:, at] for name, at in columns.items()], axis=1)
         read = self._lookup(m, bits_to_ints(table), table.shape[1])
-        seen = [self.data[b] for b in range(len(self.data))]
         erring = self._erring(m, sorted(set(np.concatenate(list(columns.values())).tolist())))
-        apply = {
-            "keep": lambda bit, set_: bit & ~set_,
-            "put": lambda bit, set_: bit | set_,
-            "flip": lambda bit, set_: bit ^ set_,
-        }
-        at = 0
+        applied, at = {}, 0
         for name, bits in columns.items():
+            mask: list[Value] = [Const(0)] * len(self.data)
             for bit in bits.tolist():
-                seen[bit] = apply[name](seen[bit], read[at] & erring[bit])
+                mask[bit] = read[at] & erring[bit]
                 at += 1
-        m.d.comb += self.seen.eq(Cat(*seen))
+            applied[name] = named(m, name, Cat(*mask))
+        # Whole words at once, so that what is read remains one signal.
+        kept = self.data & ~applied["lost"] | applied["put"]
+        m.d.comb += self.seen.eq(kept ^ applied["flip"])
         return m
 
     def _lookup(self, m: Module, words: Sequence[int], width: int) -> Value:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import CycleReport, Pipeline, Stream, simulate
+from hwsim.accelerator import SINK, CycleReport, Pipeline, Stream, simulate
 from hwsim.accelerator.beats import pack_bits, valid_bits
 from hwsim.rtl.accelerator import LEVEL_BITS
 from hwsim.rtl.bench import WAIT_BITS, chunk_beats
@@ -103,11 +103,9 @@ def predicted(model: CycleReport) -> dict[str, Any]:
     }
 
 
-def _expected(
-    stream: Stream, tensors: Mapping[str, np.ndarray], frames: int
-) -> tuple[np.ndarray, ...]:
-    """Beats that a stream must carry, and which of their bits count."""
-    beats = pack_bits(stream, tensors[stream.tensor][:frames])
+def _expected(stream: Stream, values: np.ndarray, frames: int) -> tuple[np.ndarray, ...]:
+    """Beats that a stream of ``values`` must carry, and which of their bits count."""
+    beats = pack_bits(stream, values[:frames])
     return _chunks(beats, 1), _chunks(valid_bits(stream), 1)
 
 
@@ -115,11 +113,15 @@ def write_job(
     job: Path,
     pipeline: Pipeline,
     planned: tuple[Run, ...],
-    tensors: Mapping[str, np.ndarray],
+    links: Mapping[str, np.ndarray],
 ) -> None:
-    """Write what ``cosim`` reads to the folder ``job``; tensors: the reference's, of all images."""
+    """Write what ``cosim`` reads to the folder ``job``.
+
+    links: what each FIFO is to pass on of all images, by its name.
+    """
     x, y = pipeline.input, pipeline.output
     feed_beats, taken_beats = chunk_beats(x.bits), chunk_beats(y.bits)
+    last = next(fifo.name for fifo in pipeline.fifos if fifo.consumer == SINK)
     runs = {}
     for run in planned:
         frames = len(run.images)
@@ -129,9 +131,9 @@ def write_job(
             "gaps": _chunks(_schedule_bits(run.gaps, n_in), feed_beats),
             "stalls": _chunks(_schedule_bits(run.stalls, n_out), taken_beats),
         }
-        arrays["expected"], arrays["mask"] = _expected(y, tensors, frames)
+        arrays["expected"], arrays["mask"] = _expected(y, links[last], frames)
         for fifo in pipeline.fifos if run.watch else ():
-            pair = _expected(fifo.stream, tensors, frames)
+            pair = _expected(fifo.stream, links[fifo.name], frames)
             arrays[f"expected {fifo.name}"], arrays[f"mask {fifo.name}"] = pair
         np.savez(job / f"{run.name}.npz", **arrays)  # type: ignore[arg-type]
         runs[run.name] = {

@@ -1,7 +1,8 @@
 """Check an emitted accelerator: its Verilog against the network and the cycle model, with ``==``.
 
 ``verify`` runs the cocotb tests of ``cosim`` on the Verilog in a generated folder. Every output
-value is compared with the reference network, every cycle figure with ``simulate``.
+value is compared with the reference network (of a fault-injection build, with the evaluation of
+the faulty memories), every cycle figure with ``simulate``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import numpy as np
 from hwsim.accelerator import Pipeline, simulate
 from hwsim.accelerator.beats import ints_to_bits, unpack_bits
 from hwsim.errors import HwsimError
+from hwsim.faults import FaultyExecutor
 from hwsim.network import ArgMax, evaluate
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.rtl import runner, tools
@@ -106,7 +108,7 @@ def verify(
     seconds = {}
     started = time.perf_counter()
     with progress.task("reference and cycle model"):
-        tensors = evaluate(emitted.pipeline.network, x)
+        links = _links(emitted, x)
         planned = plan_runs(emitted.pipeline, x, gap_probability, stall_probability, seed)
     seconds["model"] = time.perf_counter() - started
     work = emitted.folder / SIMULATION / (simulator + ("-waves" if waves else ""))
@@ -118,14 +120,22 @@ def verify(
     job = work / "job"
     shutil.rmtree(job, ignore_errors=True)
     job.mkdir()
-    write_job(job, emitted.pipeline, planned, tensors)
+    write_job(job, emitted.pipeline, planned, links)
     started = time.perf_counter()
     frames = sum(len(run.images) for run in planned)
     with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
         outcome = runner.test(simulator, work, job, waves)
     seconds["simulation"] = time.perf_counter() - started
     kept = _keep_waves(emitted.folder, simulator, work, job) if waves else None
-    return _judge(emitted, simulator, planned, tensors, outcome, job, seconds, kept)
+    return _judge(emitted, simulator, planned, links, outcome, job, seconds, kept)
+
+
+def _links(emitted: Emitted, x: np.ndarray) -> dict[str, np.ndarray]:
+    """What each FIFO is to pass on, by its name; every run of the Verilog starts at frame 0."""
+    if emitted.faults is not None:
+        return FaultyExecutor(emitted.faults).links(x)
+    tensors = evaluate(emitted.pipeline.network, x)
+    return {fifo.name: tensors[fifo.stream.tensor] for fifo in emitted.pipeline.fifos}
 
 
 def _check_model(emitted: Emitted) -> None:
@@ -202,7 +212,7 @@ def _judge(
     emitted: Emitted,
     simulator: str,
     planned: tuple[Run, ...],
-    tensors: dict[str, np.ndarray],
+    links: dict[str, np.ndarray],
     outcome: dict[str, str | None],
     job: Path,
     seconds: dict[str, float],
@@ -221,7 +231,7 @@ def _judge(
             found.append(Failure(run.name, "run", f"{run.name}: {reason}"))
         else:
             frames = len(run.images)
-            expected = {name: values[:frames] for name, values in tensors.items()}
+            expected = {name: values[:frames] for name, values in links.items()}
             trace = job / f"{run.name}.trace.json"
             if trace.is_file():
                 beats = json.loads(trace.read_text())

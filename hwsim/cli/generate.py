@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
 from hwsim.cli.mapping import Config, FifoDepth, Interval, Weights, accelerator_config
+
+if TYPE_CHECKING:
+    from hwsim.accelerator import Pipeline
+    from hwsim.faults import DesignFaults
 
 
 @example("hwsim generate runs/quickstart/network.hwnet -o verilog")
@@ -22,12 +27,22 @@ def generate(
     images: Annotated[
         int | None, typer.Option(min=1, help="Test images of the experiment in --config.")
     ] = None,
+    technology: Annotated[
+        str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
+    ] = None,
+    voltage: Annotated[float | None, typer.Option(help="Relative to vmin.")] = None,
+    chip: Annotated[int, typer.Option(min=0, help="Seed: which cells fail.")] = 0,
+    faulty: Annotated[
+        str, typer.Option(metavar="MEMORIES", help="Roles or names, separated by commas.")
+    ] = "weight,window,constants,fifo",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Verilog of a network's accelerator, its manifest and test vectors.
 
     The test vectors are images of the experiment's data set when --images is given, else random.
+    With --technology and --voltage the memories are those of a chip whose cells fail: the Verilog
+    computes what it would.
     """
     from hwsim.errors import ConfigError
     from hwsim.network import load
@@ -44,7 +59,8 @@ def generate(
         vectors, labels = _test_images(config, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    manifest = emit(pipeline, output, vectors, labels, out.progress)
+    faults = _faults(pipeline, technology, voltage, chip, faulty)
+    manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
     lines = len((output / "accelerator.v").read_text().splitlines())
     document = {
         "folder": str(output),
@@ -53,14 +69,34 @@ def generate(
         "lines": lines,
         "stages": len(pipeline.stages),
         "accelerator": manifest["cycles"],
+        "faults": None
+        if faults is None
+        else {"chip": chip, "voltage_rel": voltage, "failing_cells": len(faults)},
     }
-    out.finish(
-        document,
-        lambda: [
-            f"{lines:,} lines of Verilog, {len(pipeline.stages)} stages, written to {output}",
-            f"check them: hwsim verify {output}",
-        ],
-    )
+
+    def people() -> Iterator[str]:
+        yield f"{lines:,} lines of Verilog, {len(pipeline.stages)} stages, written to {output}"
+        if faults is not None:
+            yield f"{len(faults):,} failing cells in {len(faults.memories)} memories"
+        yield f"check them: hwsim verify {output}"
+
+    out.finish(document, people)
+
+
+def _faults(
+    pipeline: Pipeline, technology: str | None, voltage: float | None, chip: int, faulty: str
+) -> DesignFaults | None:
+    """The faults that the options ask for."""
+    from hwsim.errors import ConfigError
+    from hwsim.faults import Chip, design_faults, load_technology
+
+    if technology is None and voltage is None:
+        return None
+    if technology is None or voltage is None:
+        raise ConfigError("--technology and --voltage belong together")
+    memory = load_technology(technology)
+    roles = [name.strip() for name in faulty.split(",") if name.strip()]
+    return design_faults(pipeline, Chip(memory, chip), memory.probability(voltage), roles)
 
 
 def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]

@@ -116,13 +116,14 @@ class MemoryFaults:
 class DesignFaults:
     """The faults of ``pipeline`` on ``chip``; made by ``design_faults``.
 
-    probability: bit error rate of each memory that may fail, by name. memories: the ones with at
-    least one failing cell, by name.
+    probability, protections: bit error rate and protection of each memory that may fail, by name.
+    memories: the ones with at least one failing cell, by name.
     """
 
     pipeline: Pipeline
     chip: FaultySource
     probability: Mapping[str, float]
+    protections: Mapping[str, Protection]
     memories: Mapping[str, MemoryFaults]
 
     def __len__(self) -> int:
@@ -175,7 +176,7 @@ def design_faults(
     chosen = _chosen(listed, memories)
     rates = _by_memory(listed, probability, "probability")
     codes = _by_memory(listed, protection, "protection")
-    found, used = {}, {}
+    found, used, protections = {}, {}, {}
     for memory in listed:
         rate = rates.get(memory.name)
         if memory.name not in chosen or rate is None or memory.style == "constant":
@@ -183,11 +184,11 @@ def design_faults(
         if not 0 <= rate <= 1:
             raise VoltageError(f"{memory.name}: bit error rate must be 0..1, not {rate:g}")
         used[memory.name] = float(rate)
-        code = _protection(memory, codes, given=protection)
+        code = protections[memory.name] = _protection(memory, codes, given=protection)
         one = _memory_faults(pipeline, chip, memory, float(rate), code)
         if len(one.faults):
             found[memory.name] = one
-    return DesignFaults(pipeline, chip, used, found)
+    return DesignFaults(pipeline, chip, used, protections, found)
 
 
 def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]:
