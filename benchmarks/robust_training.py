@@ -5,7 +5,7 @@ number of epochs, with 8-bit and with 4-bit weights:
 
     plain      as before
     clipped    weights clipped to 1.4 times their mean magnitude
-    randbet    clipped, clean plus faulty loss (RandBET), bit error rate 0.5 %
+    randbet    clipped, clean plus faulty loss (RandBET), bit error rate 1 %
     deviation  clipped, clean loss plus the deviation that errors cause in activations
 
 The exported integer networks are judged on the test images with faults in the weight memories of
@@ -39,9 +39,9 @@ from hwsim.progress import make_progress
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
 METHODS = ("plain", "clipped", "randbet", "deviation")
-VOLTAGES = tuple(n / 100 for n in range(76, 100, 2))
+VOLTAGES = tuple(n / 100 for n in range(80, 96, 2))
 REACH = 1.4
-TRAINED_AT = 5e-3
+TRAINED_AT = 1e-2
 
 MODELS: dict[str, dict[str, Any]] = {
     "fashion_mnist": {
@@ -140,7 +140,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
                 records.add(key, seed, right)
             rows.append(1 - right / study.images)
         errors[rate] = rows
-    curve = measure_curve(study, VOLTAGES, StopRule(chips), refine=3, records=records)
+    curve = measure_curve(study, VOLTAGES, StopRule(chips), refine=2, records=records)
     lowest = curve.lowest
     return {
         "clean_error": 1 - study.clean / study.images,
