@@ -118,6 +118,30 @@ def test_answer_and_table_for_people(capsys: Any, inputs: list[object]) -> None:
     assert lines[-1].startswith("these memories take ")
 
 
+def test_the_accelerator_of_an_experiment(
+    capsys: Any, inputs: list[object], tmp_path: Path
+) -> None:
+    """The mapping decides which memories there are."""
+    experiment = tmp_path / "fabric.yaml"
+    experiment.write_text(
+        "name: fabric\nseed: 1\ndata: {set: digits}\nmodel: {channels: [6]}\n"
+        "training: {epochs: 1}\naccelerator: {weights: constant, fifo_depth: 8}\n"
+        "energy: {table: cmos_65nm}\n"
+    )
+    words = [*inputs, *QUICK, "--config", experiment]
+    code, out, err = call(capsys, "faults", *words, "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert not any(name.endswith(".weight") for name in document["memories"])
+    assert any(name.startswith("fifo.") for name in document["memories"])
+    assert document["energy_table"] == "cmos_65nm"
+    assert call(capsys, "faults", *words, "--memories", "weight") == (
+        2,
+        "",
+        "hwsim: weight: no memory with cells that could fail (weights in the fabric have none)\n",
+    )
+
+
 def test_several_protections_share_plots_and_chips(
     capsys: Any, inputs: list[object], tmp_path: Path
 ) -> None:

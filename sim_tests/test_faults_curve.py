@@ -22,13 +22,14 @@ from hwsim.accelerator import (
     memory_list,
     simulate,
 )
+from hwsim.accelerator.energy import access_pj
 from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.operations import Operation
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.errors import HwsimError, NetworkError, OutputError
 from hwsim.faults import Chip, ChipError, Spatial, VoltageError, load_technology
-from hwsim.faults.costs import access_pj, memory_energy
+from hwsim.faults.costs import memory_energy
 from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
 from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
 from hwsim.faults.ecc import NONE, Secded, Tmr

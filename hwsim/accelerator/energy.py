@@ -200,18 +200,23 @@ def estimate_energy(
     return EnergyReport(tuple(parts), frame_us)
 
 
+def access_pj(memory: MemoryInfo, prices: Prices) -> float:
+    """pJ of a frame's accesses to ``memory``; 0 for constants in the fabric, which are logic."""
+    if memory.style == "constant":
+        return 0.0
+    if memory.style == "registers":
+        return memory.writes * prices.register_write(memory.bits)
+    price = prices.memory(memory.bank_words, memory.bits)
+    return memory.reads * price.read_pj + memory.writes * price.write_pj
+
+
 def _memory(memory: MemoryInfo, prices: Prices, frame_us: float) -> list[EnergyPart]:
     """Accesses and leakage of one memory; constants in the fabric count as logic instead."""
     if memory.style == "constant":
         return []
-    if memory.style == "registers":
-        pj = memory.writes * prices.register_write(memory.bits)
-        return [EnergyPart(memory.layer, memory.role, pj)]
-    price = prices.memory(memory.bank_words, memory.bits)
-    pj = memory.reads * price.read_pj + memory.writes * price.write_pj
-    # mW x us = nJ
-    idle = memory.banks * price.leakage_mw * frame_us * 1e3
-    return [
-        EnergyPart(memory.layer, memory.role, pj),
-        EnergyPart(memory.layer, "leakage", idle),
-    ]
+    parts = [EnergyPart(memory.layer, memory.role, access_pj(memory, prices))]
+    if memory.style == "memory":
+        leakage_mw = memory.banks * prices.memory(memory.bank_words, memory.bits).leakage_mw
+        # mW x us = nJ
+        parts.append(EnergyPart(memory.layer, "leakage", leakage_mw * frame_us * 1e3))
+    return parts

@@ -24,24 +24,14 @@ def evaluate(
     """Accuracy of a network on the test images of a data set, computed in integers."""
     import numpy as np
 
-    from hwsim.config.loader import validate_config
-    from hwsim.config.training import DataConfig
-    from hwsim.errors import DataError
+    from hwsim.cli.images import labelled_images
     from hwsim.execute import Executor
-    from hwsim.models.data import load_data
-    from hwsim.models.export import network_input
     from hwsim.network import load, network_hash
 
     net = load(network)
     out = Output("evaluate", as_json=as_json, quiet=quiet)
-    values = {"set": data} | ({"path": path} if path else {})
-    held = load_data(validate_config(values, DataConfig, "--data"))
-    if held.shape != net.input.shape or net.input.signed or net.input.bits > 8:
-        raise DataError(
-            f"{held.name}: images are {list(held.shape)}, the network reads {net.input}"
-        )
-    count = len(held.test_x) if images is None else min(images, len(held.test_x))
-    x, y = network_input(held.test_x[:count], net.input.bits), held.test_y[:count]
+    name, x, y = labelled_images(net, data, path, images)
+    count = len(x)
     with out.progress.task(f"evaluate {count:,} images"):
         executor = Executor(net)
         executor.run(x[:1])  # compiles the kernels
@@ -57,7 +47,7 @@ def evaluate(
 
     document = {
         "network_sha256": network_hash(net),
-        "data": held.name,
+        "data": name,
         "images": count,
         "accuracy": accuracy,
         "images_per_second": count / seconds,
@@ -65,8 +55,8 @@ def evaluate(
     }
 
     def people() -> Iterator[str]:
-        for name, share in accuracy.items():
-            yield f"{name:<8} {100 * share:.2f} % of {count:,} test images of {held.name}"
+        for way, share in accuracy.items():
+            yield f"{way:<8} {100 * share:.2f} % of {count:,} test images of {name}"
         yield f"{count / seconds:,.0f} images/s with {executor.threads} threads"
 
     out.finish(document, people)

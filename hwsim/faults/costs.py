@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hwsim.accelerator import MemoryInfo, Pipeline, memory_list, simulate
-from hwsim.accelerator.energy import Prices, estimate_energy
+from hwsim.accelerator import Pipeline, memory_list, simulate
+from hwsim.accelerator.energy import Prices, access_pj, estimate_energy
 from hwsim.accelerator.operations import Operation
 from hwsim.faults.ecc import Protection
 from hwsim.faults.technology import MemoryTechnology
@@ -94,13 +94,3 @@ def memory_energy(
     interval = simulate(pipeline, _FRAMES).frame_interval_cycles
     total = estimate_energy(pipeline, prices.table, interval, clock_mhz, prices.voltage_v).total_pj
     return MemoryEnergy(technology, bare, accesses, gates, total, cells, check_cells)
-
-
-def access_pj(memory: MemoryInfo, prices: Prices) -> float:
-    """Energy of a frame's accesses to ``memory``, as ``estimate_energy`` counts it."""
-    if memory.style == "constant":
-        return 0.0
-    if memory.style == "registers":
-        return memory.writes * prices.register_write(memory.bits)
-    price = prices.memory(memory.bank_words, memory.bits)
-    return memory.reads * price.read_pj + memory.writes * price.write_pj
