@@ -33,9 +33,9 @@ def check_faults(faults: DesignFaults) -> None:
     for name, faulty in faults.memories.items():
         if faulty.protected and faulty.memory.role not in READ_ONLY:
             raise MappingError(
-                f"memory '{name}': protection {faulty.protection.name} is built only into "
-                f"evaluation, not into Verilog, for memories that are written; protect "
-                f"{' and '.join(READ_ONLY)}, or nothing"
+                f"memory '{name}': protection {faulty.protection.name} is evaluated but not built "
+                f"into Verilog for memories that are written; protect {' and '.join(READ_ONLY)}, "
+                "or nothing"
             )
 
 

@@ -31,10 +31,16 @@ def generate(
         str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
     ] = None,
     voltage: Annotated[float | None, typer.Option(help="Relative to vmin.")] = None,
-    chip: Annotated[int, typer.Option(min=0, help="Seed: which cells fail.")] = 0,
+    chip: Annotated[
+        int | None, typer.Option(min=0, help="Seed: which cells fail; default 0.")
+    ] = None,
     faulty: Annotated[
-        str, typer.Option(metavar="MEMORIES", help="Roles or names, separated by commas.")
-    ] = "weight,window,constants,fifo",
+        str | None,
+        typer.Option(
+            metavar="MEMORIES",
+            help="Which memories fail: roles or names, separated by commas; default: all.",
+        ),
+    ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -71,7 +77,12 @@ def generate(
         "accelerator": manifest["cycles"],
         "faults": None
         if faults is None
-        else {"chip": chip, "voltage_rel": voltage, "failing_cells": len(faults)},
+        else {
+            "technology": technology,
+            "voltage_rel": voltage,
+            "chip": chip or 0,
+            "failing_cells": len(faults),
+        },
     }
 
     def people() -> Iterator[str]:
@@ -84,19 +95,26 @@ def generate(
 
 
 def _faults(
-    pipeline: Pipeline, technology: str | None, voltage: float | None, chip: int, faulty: str
+    pipeline: Pipeline,
+    technology: str | None,
+    voltage: float | None,
+    chip: int | None,
+    faulty: str | None,
 ) -> DesignFaults | None:
     """The faults that the options ask for."""
+    from hwsim.accelerator.memories import ROLES
     from hwsim.errors import ConfigError
     from hwsim.faults import Chip, design_faults, load_technology
 
     if technology is None and voltage is None:
+        if chip is not None or faulty is not None:
+            raise ConfigError("--chip and --faulty need --technology and --voltage")
         return None
     if technology is None or voltage is None:
         raise ConfigError("--technology and --voltage belong together")
     memory = load_technology(technology)
-    roles = [name.strip() for name in faulty.split(",") if name.strip()]
-    return design_faults(pipeline, Chip(memory, chip), memory.probability(voltage), roles)
+    chosen = ROLES if faulty is None else [name.strip() for name in faulty.split(",")]
+    return design_faults(pipeline, Chip(memory, chip or 0), memory.probability(voltage), chosen)
 
 
 def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]

@@ -1,0 +1,199 @@
+"""The faults of a design: which cells of which memories fail, and what words are made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.faulty import chip, random_pipeline, residual_pipeline
+from support.random_networks import Limits
+
+from hwsim.accelerator import Pipeline, build_pipeline, memory_list
+from hwsim.accelerator.beats import bits_to_ints
+from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.weights import weight_store
+from hwsim.errors import StorageError
+from hwsim.faults import ChipError, FaultList, VoltageError, design_faults
+from hwsim.faults.ecc import parse_protection
+from hwsim.faults.fields import (
+    decode_constants,
+    decode_weights,
+    memory_fields,
+    store_fields,
+    stored_fields,
+)
+from hwsim.faults.record import describe_faults, restore_faults
+from hwsim.faults.transient import transient_key
+from hwsim.network import Alphabet, MuxConv2d, Network, TensorType
+
+LIMITS = Limits(channels=5, size=6)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return residual_pipeline()
+
+
+def pipelines(count: int) -> list[Pipeline]:
+    drawn = (random_pipeline(seed, LIMITS, 2) for seed in range(count))
+    return [pipeline for pipeline in drawn if pipeline is not None]
+
+
+@pytest.mark.parametrize("pipeline", pipelines(20))
+def test_fields_are_the_words(pipeline: Pipeline) -> None:
+    for memory in memory_list(pipeline):
+        fields = memory_fields(pipeline, memory)
+        assert (len(fields.real), fields.bits) == (memory.words, memory.bits)
+        if memory.role not in ("weight", "constants"):
+            continue
+        stage = pipeline.stage(memory.layer)
+        stored = stored_fields(stage, memory.role)
+        bits = fields.pack(stored)
+        assert np.array_equal(fields.unpack(bits), stored)
+        store = weight_store(stage) if memory.role == "weight" else requantize_store(stage)
+        assert bits_to_ints(bits) == list(store.words)
+        if memory.role == "weight":
+            weight, tap = decode_weights(stage, stored)
+            assert np.array_equal(weight, stage.op.weight)
+            assert tap is None or np.array_equal(tap, stage.op.tap)
+        else:
+            multiplier, bias = decode_constants(stage, stored)
+            assert np.array_equal(multiplier, stage.rider.multiplier)
+            assert np.array_equal(bias, stage.rider.bias)
+
+
+def test_cells_of_padding_lanes_do_not_fail(pipeline: Pipeline) -> None:
+    faults = design_faults(pipeline, chip("flip", 1), 1.0)
+    stage = pipeline.stage("conv2")
+    real = store_fields(stage, "weight").real_bits()
+    found = faults.memories["conv2.weight"].faults
+    # Groups of 3 and 3 of 5 outputs, steps of 2, 2 and 2 of 5 inputs.
+    assert real.sum() == 5 * 5 * (4 + 2) < real.size
+    assert len(found) == real.sum()
+    assert real[found.word, found.bit].all()
+    window = faults.memories["conv2.window"]
+    lanes = window.memory.bits // 3
+    assert lanes == 2
+    # In the last of three beats of a pixel, the second lane is no channel.
+    assert len(window.faults) == window.memory.size_bits * 5 // 6
+    assert len(faults.memories["fifo.input__conv1"].faults) == 5 * 2 * 4
+
+
+def test_the_chip_decides(pipeline: Pipeline) -> None:
+    faults = design_faults(pipeline, chip("preferred", 3), 0.1, ["fifo"])
+    assert {m.memory.role for m in faults.memories.values()} == {"fifo"}
+    assert len(faults) == sum(len(m.faults) for m in faults.memories.values()) > 0
+    for name, found in faults.memories.items():
+        asked = chip("preferred", 3).faults_at(name, found.memory.words, found.memory.bits, 0.1)
+        for key in ("word", "bit", "reads"):
+            assert np.array_equal(getattr(found.faults, key), getattr(asked, key))
+
+
+def test_rates_by_name_layer_and_role(pipeline: Pipeline) -> None:
+    rates = {"conv1": 0.1, "conv1.weight": 0.2, "fifo": 0.3, "source": 0.4, "weight": 0.5}
+    used = design_faults(pipeline, chip("flip", 0), rates).probability
+    assert used["conv1.weight"] == 0.2
+    assert used["conv1.window"] == 0.1
+    assert used["fifo.input__conv1"] == 0.4
+    assert used["conv2.weight"] == 0.5
+    assert used["fifo.top__sink"] == 0.3
+    assert "conv2.window" not in used
+
+
+def test_banks_have_keys_of_their_own(pipeline: Pipeline) -> None:
+    faults = design_faults(pipeline, chip("transient_flip", 5), 0.2)
+    keys = faults.memories["conv1.window"].keys
+    assert keys == tuple(transient_key(5, "conv1.window", bank) for bank in range(9))
+    assert faults.memories["conv1.weight"].keys == (transient_key(5, "conv1.weight"),)
+
+
+def test_taps_that_do_not_exist_select_nothing() -> None:
+    op = MuxConv2d("conv", ("input",), [[0]], [[1]], (3, 3), alphabet=Alphabet("binary"))
+    stage = build_pipeline(Network("n", TensorType(1, 3, 3, 4), (op,))).stage("conv")
+    expected = [(1, 8), *[(0, 8)] * 7]
+    for code, (weight, tap) in enumerate(expected, start=8):
+        found = decode_weights(stage, np.array([[code, 0]]))
+        assert (found[0].item(), found[1].item()) == (weight, tap)
+
+
+class Map:
+    """Knows one list of faults; has no seed."""
+
+    def __init__(self, faults: FaultList) -> None:
+        self.faults = faults
+
+    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+        return self.faults
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "text"),
+    [
+        ({"memories": ["wait"]}, ChipError, "memories must be of weight, window, constants, fifo, "
+         "accumulator, or names as conv1.window, not 'wait'"),
+        ({"probability": {"conv9": 0.1}}, ChipError, "probability must be given for memories, "
+         "layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
+        ({"protection": {"conv9": parse_protection("secded")}}, ChipError, "protection must be "
+         "given for memories, layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
+        ({"probability": 1.5}, VoltageError, "conv1.window: bit error rate must be 0..1, not 1.5"),
+        ({"protection": {"accumulator": parse_protection("secded")}}, ChipError,
+         "conv1.accumulator: protection secded is for memories of weight, constants, window, "
+         "fifo, not for registers"),
+        ({"chip": chip("transient_flip", 0), "protection": parse_protection("secded")}, ChipError,
+         "conv1.window: protection secded needs faults of persistence 1; errors that come and go "
+         "in protected words are not simulated"),
+        ({"chip": Map(chip("flip", 0).faults_at("a", 3, 3, 0.1)), "memories": ["fifo"]}, ChipError,
+         "fifo.input__conv1: has 5 words of 8 bits, its faults are of 3 words of 3 bits"),
+        ({"chip": Map(chip("transient_flip", 0).faults_at("a", 54, 8, 0.5)),
+          "memories": ["conv1.window"]}, ChipError,
+         "conv1.window: errors that come and go in 9 banks need a chip with a seed"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line(pipeline: Pipeline, words: dict, error: type, text: str) -> None:
+    arguments = {"chip": chip("flip", 0), "probability": 0.2, **words}
+    with pytest.raises(error) as caught:
+        design_faults(pipeline, **arguments)
+    assert str(caught.value) == text
+
+
+def test_weights_in_the_fabric_have_no_cells() -> None:
+    from support.emitted import tiny_pipeline
+
+    pipeline = tiny_pipeline()
+    assert "conv2.weight" not in design_faults(pipeline, chip("flip", 0), 1.0).memories
+    with pytest.raises(
+        ChipError, match=r"^memory 'conv2.weight' is in the fabric and has no cells that"
+    ):
+        design_faults(pipeline, chip("flip", 0), 1.0, ["conv2.weight"])
+
+
+def test_registers_stay_bare_under_a_protection_of_everything(pipeline: Pipeline) -> None:
+    faults = design_faults(pipeline, chip("flip", 0), 0.2, ROLES, parse_protection("secded"))
+    for memory in faults.memories.values():
+        assert memory.protected == (memory.memory.style == "memory")
+
+
+@pytest.mark.parametrize("protection", ["none", "secded", "tmr:1"])
+def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None:
+    rates = {"weight": 0.1, "fifo": 0.02, "conv1.window": 0.0}
+    faults = design_faults(
+        pipeline, chip("asymmetric", 9), rates, protection=parse_protection(protection)
+    )
+    described = describe_faults(faults)
+    again = restore_faults(pipeline, described)
+    assert again.memories.keys() == faults.memories.keys()
+    for name, memory in faults.memories.items():
+        for key in ("word", "bit", "reads"):
+            assert np.array_equal(
+                getattr(memory.faults, key), getattr(again.memories[name].faults, key)
+            )
+    described["seed"] = 10
+    with pytest.raises(StorageError, match=r"^the chip has other failing cells than are written"):
+        restore_faults(pipeline, described)
+
+
+def test_maps_cannot_be_written_down(pipeline: Pipeline) -> None:
+    source = Map(chip("flip", 0).faults_at("fifo.input__conv1", 5, 8, 0.1))
+    faults = design_faults(pipeline, source, 0.1, ["fifo.input__conv1"])
+    with pytest.raises(ChipError, match=r"^only the faults of a Chip can be written down"):
+        describe_faults(faults)

@@ -1,0 +1,209 @@
+"""Faulty accelerators in NumPy and in PyTorch: every tensor equal, and what must hold of both."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from support.faulty import (
+    KINDS,
+    RATES,
+    SHORTCUT,
+    chip,
+    random_pipeline,
+    residual_images,
+    residual_pipeline,
+)
+from support.random_networks import Limits, random_input
+
+from hwsim.accelerator import Fold, Pipeline, build_pipeline
+from hwsim.accelerator.memories import ROLES
+from hwsim.errors import NetworkError
+from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
+from hwsim.faults.ecc import parse_protection
+from hwsim.models.faulty_golden import FaultyGolden
+from hwsim.network import Alphabet, Linear, Network, TensorType, evaluate
+
+LIMITS = Limits(channels=5, size=6)
+FRAMES = 3
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    return residual_pipeline()
+
+
+def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def by_stage(faults: DesignFaults, *, by_step: bool = False) -> FaultyExecutor:
+    """An executor that does without the network; by_step: and without the executor of sums."""
+    executor = FaultyExecutor(faults)
+    executor.__dict__["_executor"] = None
+    for stage in executor._stages.values():
+        if by_step and stage.stage.kind != "argmax":
+            stage.__dict__["_executor"] = None
+    return executor
+
+
+def compare(faults: DesignFaults, x: np.ndarray, first: int) -> dict[str, np.ndarray]:
+    """NumPy and PyTorch agree on every tensor and the output; returns the tensors."""
+    ours, golden = FaultyExecutor(faults), FaultyGolden(faults)
+    tensors = ours.tensors(x, first)
+    images = torch.from_numpy(x)
+    theirs = {name: value.numpy() for name, value in golden.tensors(images, first).items()}
+    assert equal(tensors, theirs)
+    assert np.array_equal(ours.run(x, first), golden.run(images, first).numpy())
+    return tensors
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_networks(seed: int) -> None:
+    pipeline = random_pipeline(seed, LIMITS, FRAMES)
+    if pipeline is None:
+        pytest.skip("this network is not mapped")
+    x = random_input(pipeline.network, seed, FRAMES)
+    none = design_faults(pipeline, chip("flip", seed), 0.0)
+    clean = evaluate(pipeline.network, x)
+    for executor in (FaultyExecutor(none), by_stage(none), by_stage(none, by_step=True)):
+        assert equal(executor.tensors(x, 5), clean)
+        assert np.array_equal(executor.run(x, 5), clean[pipeline.network.output])
+    kind = list(KINDS)[seed % len(KINDS)]
+    for rate in RATES:
+        faults = design_faults(pipeline, chip(kind, seed), rate)
+        tensors = compare(faults, x, first=seed * 11)
+        assert equal(by_stage(faults, by_step=True).tensors(x, seed * 11), tensors)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 160))
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_random_networks(kind: str, seed: int) -> None:
+    pipeline = random_pipeline(seed, LIMITS, FRAMES)
+    if pipeline is None:
+        pytest.skip("this network is not mapped")
+    x = random_input(pipeline.network, seed, FRAMES)
+    for rate in RATES:
+        faults = design_faults(pipeline, chip(kind, seed), rate)
+        tensors = compare(faults, x, first=seed)
+        assert equal(by_stage(faults, by_step=True).tensors(x, seed), tensors)
+
+
+@pytest.mark.parametrize("protection", ["parity", "secded", "secded:zero", "tmr:2"])
+def test_protected_memories(pipeline: Pipeline, protection: str) -> None:
+    x = residual_images(FRAMES)
+    code = parse_protection(protection)
+    bare = design_faults(pipeline, chip("flip", 2), 0.03)
+    protected = design_faults(pipeline, chip("flip", 2), 0.03, protection=code)
+    tensors = compare(protected, x, first=4)
+    assert not equal(tensors, FaultyExecutor(bare).tensors(x, 4))
+
+
+def test_single_errors_are_corrected(pipeline: Pipeline) -> None:
+    """One failing cell in each chunk at most: as if there were none."""
+    x = residual_images(FRAMES)
+    secded = parse_protection("secded")
+    roles = ["weight", "window", "fifo", "constants"]
+    faults = design_faults(pipeline, chip("flip", 3), 0.002, roles, secded)
+    words = [m.faults.word for m in faults.memories.values()]
+    assert sum(map(len, words)) > 0
+    assert all(len(set(w.tolist())) == len(w) for w in words)
+    assert equal(FaultyExecutor(faults).tensors(x), evaluate(pipeline.network, x))
+
+
+def test_frames_count_from_reset(pipeline: Pipeline) -> None:
+    """In one go or in pieces, in one thread or two: the same frames, the same errors."""
+    x = residual_images(150)
+    for kind in ("preferred", "transient_flip"):
+        faults = design_faults(pipeline, chip(kind, 1), 0.02)
+        whole = FaultyExecutor(faults, threads=1).tensors(x)
+        assert equal(FaultyExecutor(faults, threads=2).tensors(x), whole)
+        executor = FaultyExecutor(faults)
+        for first, last in ((0, 1), (1, 5), (5, 6), (6, 90), (90, 150)):
+            piece = executor.tensors(x[first:last], first)
+            assert equal(piece, {name: value[first:last] for name, value in whole.items()})
+        # Another place in time is another place in memory.
+        assert not equal(executor.tensors(x[:6], 1), executor.tensors(x[:6], 0))
+
+
+@pytest.mark.parametrize("kind", ["flip", "transient_flip"])
+@pytest.mark.parametrize("role", ROLES)
+def test_every_kind_of_memory_matters(pipeline: Pipeline, role: str, kind: str) -> None:
+    x = residual_images(FRAMES)
+    clean = evaluate(pipeline.network, x)
+    faults = design_faults(pipeline, chip(kind, 0), 0.2, [role])
+    found = FaultyExecutor(faults).tensors(x)
+    assert not equal(found, clean)
+    assert np.array_equal(found["input"], clean["input"])
+
+
+def test_every_memory_matters(pipeline: Pipeline) -> None:
+    x = residual_images(FRAMES)
+    clean = FaultyExecutor(design_faults(pipeline, chip("flip", 0), 0.0)).links(x)
+    names = design_faults(pipeline, chip("flip", 0), 1.0).memories
+    assert len(names) > 20
+    for name in names:
+        faults = design_faults(pipeline, chip("flip", 0), 1.0, [name])
+        assert not equal(FaultyExecutor(faults).links(x), clean), name
+
+
+def test_a_fifo_spoils_its_own_reader_only(pipeline: Pipeline) -> None:
+    x = residual_images(FRAMES)
+    clean = FaultyExecutor(design_faults(pipeline, chip("flip", 0), 0.0))
+    faults = design_faults(pipeline, chip("flip", 0), 0.3, [f"fifo.{SHORTCUT}"])
+    tensors, links = FaultyExecutor(faults).tensors(x), FaultyExecutor(faults).links(x)
+    assert np.array_equal(tensors["conv1_q"], clean.tensors(x)["conv1_q"])
+    assert np.array_equal(tensors["conv2"], clean.tensors(x)["conv2"])
+    assert not np.array_equal(links[SHORTCUT], tensors["conv1_q"])
+    assert not np.array_equal(tensors["join"], clean.tensors(x)["join"])
+
+
+def test_output_is_what_leaves_the_output_fifo(pipeline: Pipeline) -> None:
+    x = residual_images(FRAMES)
+    faults = design_faults(pipeline, chip("flip", 0), 1.0, ["fifo.top__sink"])
+    executor = FaultyExecutor(faults)
+    classes = evaluate(pipeline.network, x)["top"]
+    assert np.array_equal(executor.tensors(x)["top"], classes)
+    assert np.array_equal(executor.run(x), 3 - classes)
+    assert executor.accuracy(x, 3 - classes.ravel()) == 1
+
+
+def test_faulty_stores_are_another_network(pipeline: Pipeline) -> None:
+    x = residual_images(FRAMES)
+    faults = design_faults(pipeline, chip("flip", 4), 0.01, ["weight"])
+    network = faulty_network(faults)
+    assert network is not None
+    tensors = evaluate(network, x)
+    assert not equal(tensors, evaluate(pipeline.network, x))
+    assert equal(tensors, FaultyExecutor(faults).tensors(x))
+    assert equal(tensors, by_stage(faults).tensors(x))
+    for role in ("window", "fifo", "accumulator"):
+        buffers = design_faults(pipeline, chip("flip", 4), 0.1, [role])
+        assert faulty_network(buffers) is None
+    changing = design_faults(pipeline, chip("transient_flip", 4), 0.1, ["weight"])
+    assert faulty_network(changing) is None
+
+
+def test_accumulators_overflow_where_the_hardware_does() -> None:
+    """15 * 1 needs 4 bits unsigned; as bit 1 of the weight fails, 15 * -1 is read as 1."""
+    op = Linear("out", ("input",), [[1]], Alphabet("int2"))
+    pipeline = build_pipeline(Network("n", TensorType(1, 1, 1, 4), (op,)), {"out": Fold(1, 1)})
+    faults = design_faults(pipeline, chip("stuck_1", 0), 1.0, ["weight"])
+    assert faulty_network(faults) is None
+    x = np.array([[[[15]]], [[[3]]]])
+    assert FaultyExecutor(faults).run(x).ravel().tolist() == [-15 & 15, -3 & 15]
+    compare(faults, x, 0)
+
+
+def test_mistakes_are_one_line(pipeline: Pipeline) -> None:
+    x = residual_images(2)
+    executor = FaultyExecutor(design_faults(pipeline, chip("flip", 0), 0.1))
+    with pytest.raises(NetworkError, match=r"^first_frame must be >= 0, not -1$"):
+        executor.run(x, -1)
+    with pytest.raises(NetworkError, match=r"^input values must be 0..15, not 0..16$"):
+        executor.tensors(np.where(x == 15, 16, x))
+    with pytest.raises(NetworkError, match=r"^labels must be \[2\], at least one, not \[3\]$"):
+        executor.accuracy(x, np.zeros(3))
+    with pytest.raises(NetworkError, match=r"^threads must be a positive integer, not 0$"):
+        FaultyExecutor(executor.faults, threads=0)

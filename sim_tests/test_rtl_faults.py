@@ -1,0 +1,145 @@
+"""Fault-injection builds in Amaranth's simulator: every tensor and cycle figure, with ==."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.amaranth_run import check, run
+from support.emitted import tiny_pipeline
+from support.faulty import KINDS, RATES, chip, random_pipeline, residual_images, residual_pipeline
+from support.random_networks import Limits, random_input
+
+from hwsim.accelerator import Pipeline, simulate
+from hwsim.errors import MappingError
+from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
+from hwsim.faults.ecc import parse_protection
+from hwsim.models.faulty_golden import FaultyGolden
+from hwsim.network import evaluate
+from hwsim.rtl import faults as rtl_faults
+from hwsim.rtl.accelerator import Accelerator
+from hwsim.rtl.verilog import to_verilog
+
+LIMITS = Limits(channels=5, size=6)
+FRAMES = 2
+REQUIRED = ("weight", "window", "fifo", "accumulator")
+CHIPS = range(10)
+
+
+def three_worlds(
+    pipeline: Pipeline, faults: DesignFaults, x: np.ndarray, gaps=(0,), stalls=(0,)
+) -> dict[str, np.ndarray]:
+    """NumPy, PyTorch and the hardware agree on everything; returns the tensors."""
+    executor, golden = FaultyExecutor(faults), FaultyGolden(faults)
+    tensors, output = executor.tensors(x), executor.run(x)
+    for name, value in golden.tensors(torch.from_numpy(x)).items():
+        assert np.array_equal(tensors[name], value.numpy()), name
+    got = run(pipeline, x, gaps, stalls, faults=faults)
+    check(pipeline.network, tensors, got, simulate(pipeline, len(x), gaps, stalls), output)
+    return tensors
+
+
+def test_residual_network() -> None:
+    """One chip of each kind; the slow test below has ten of each, at every rate."""
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    clean = evaluate(pipeline.network, x)
+    for seed, kind in enumerate(KINDS):
+        faults = design_faults(pipeline, chip(kind, seed), RATES[1 + seed % 2], REQUIRED)
+        roles = {memory.memory.role for memory in faults.memories.values()}
+        assert roles == set(REQUIRED)
+        tensors = three_worlds(pipeline, faults, x)
+        assert not np.array_equal(tensors["conv2"], clean["conv2"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_residual_network_on_ten_chips(kind: str, rate: float) -> None:
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    for seed in CHIPS:
+        faults = design_faults(pipeline, chip(kind, seed), rate, REQUIRED)
+        three_worlds(pipeline, faults, x, stalls=(0, seed % 3))
+
+
+def compare(seed: int) -> bool:
+    """A random network with faults everywhere; False when it cannot be mapped."""
+    pipeline = random_pipeline(seed, LIMITS, FRAMES)
+    if pipeline is None:
+        return False
+    rng = np.random.default_rng(seed)
+    x = random_input(pipeline.network, seed, FRAMES)
+    gaps = tuple(int(v) for v in rng.integers(0, 3, 7) * (seed % 2))
+    stalls = tuple(int(v) for v in rng.integers(0, 4, 5) * (seed % 3 == 0))
+    kind = list(KINDS)[seed % len(KINDS)]
+    faults = design_faults(pipeline, chip(kind, seed), RATES[seed % len(RATES)])
+    three_worlds(pipeline, faults, x, gaps, stalls)
+    return True
+
+
+@pytest.mark.parametrize("first", [0, 7])
+def test_random_networks(first: int) -> None:
+    assert sum(compare(seed) for seed in range(first, first + 7)) >= 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 1210, 21))
+def test_many_random_networks(first: int) -> None:
+    assert sum(compare(seed) for seed in range(first, first + 21)) >= 17
+
+
+def test_verilog_without_faults_is_that_without_the_option() -> None:
+    for pipeline in (tiny_pipeline(True), residual_pipeline()):
+        plain = to_verilog(Accelerator(pipeline=pipeline), "accelerator")
+        for faults in (None, design_faults(pipeline, chip("flip", 0), 0.0)):
+            assert to_verilog(Accelerator(pipeline=pipeline, faults=faults), "accelerator") == plain
+        faults = design_faults(pipeline, chip("flip", 0), 0.1)
+        assert to_verilog(Accelerator(pipeline=pipeline, faults=faults), "accelerator") != plain
+
+
+def test_protected_stores_are_built() -> None:
+    pipeline, x = residual_pipeline(), residual_images(1)
+    stores = ["weight", "constants"]
+    code = parse_protection("secded")
+    faults = design_faults(pipeline, chip("flip", 1), 0.05, stores, code)
+    bare = design_faults(pipeline, chip("flip", 1), 0.05, stores)
+    tensors = three_worlds(pipeline, faults, x)
+    assert not np.array_equal(tensors["conv2"], FaultyExecutor(bare).tensors(x)["conv2"])
+
+
+def test_protected_buffers_are_refused() -> None:
+    pipeline = residual_pipeline()
+    code = parse_protection("secded")
+    faults = design_faults(pipeline, chip("flip", 1), 0.05, ["fifo"], code)
+    text = (
+        r"^memory 'fifo.input__conv1': protection secded is evaluated but not built into Verilog "
+        r"for memories that are written; protect weight and constants, or nothing$"
+    )
+    with pytest.raises(MappingError, match=text):
+        Accelerator(pipeline=pipeline, faults=faults)
+
+
+def test_faults_of_another_pipeline_are_refused() -> None:
+    faults = design_faults(residual_pipeline(), chip("flip", 1), 0.05)
+    with pytest.raises(ValueError, match=r"^faults must be those of this pipeline$"):
+        Accelerator(pipeline=residual_pipeline(), faults=faults)
+
+
+@pytest.mark.parametrize("kind", ["flip", "transient_flip"])
+def test_wrong_hardware_is_caught(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Masks of the wrong word, or an access number that is off by one, are seen."""
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    faults = design_faults(pipeline, chip(kind, 1), 0.1, ["fifo"])
+    three_worlds(pipeline, faults, x)
+    right = rtl_faults.WordErrors.of.__func__
+
+    def wrong(cls, *arguments):  # type: ignore[no-untyped-def]
+        cells = right(cls, *arguments)
+        if kind == "transient_flip":
+            return replace(cells, key=cells.key ^ 1)
+        return replace(cells, flip=np.roll(cells.flip, 1, 0), keep=np.roll(cells.keep, 1, 0))
+
+    monkeypatch.setattr(rtl_faults.WordErrors, "of", classmethod(wrong))
+    with pytest.raises(AssertionError):
+        three_worlds(pipeline, faults, x)

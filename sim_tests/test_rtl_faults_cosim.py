@@ -1,0 +1,174 @@
+"""Fault-injection builds as Verilog: cocotb compares every FIFO and cycle figure with ==."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.emitted import SIMULATOR
+from support.faulty import KINDS, RATES, chip, random_pipeline, residual_images, residual_pipeline
+from support.random_networks import Limits, random_input
+from typer.testing import CliRunner
+
+from hwsim.cli.main import app
+from hwsim.errors import HwsimError, StorageError
+from hwsim.faults import FaultyExecutor, design_faults
+from hwsim.network import evaluate, save
+from hwsim.rtl.emit import MANIFEST, VECTORS, generate, read_folder
+from hwsim.rtl.verify import verify
+
+pytestmark = pytest.mark.cosim
+
+REQUIRED = ("weight", "window", "fifo", "accumulator")
+FRAMES = 3
+
+
+def compare(folder: Path, kind: str, seed: int, rate: float, simulator: str = SIMULATOR) -> None:
+    """The residual network on one chip."""
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    faults = design_faults(pipeline, chip(kind, seed), rate, REQUIRED)
+    generate(pipeline, folder, x, faults=faults)
+    result = verify(folder, simulator, seed=seed)
+    assert result.failures == ()
+    assert result.passed
+    assert (result.tests, result.images) == (4, FRAMES)
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("preferred", 0.3), ("transient_flip", 0.03)])
+def test_residual_network(tmp_path: Path, kind: str, rate: float) -> None:
+    compare(tmp_path / "out", kind, 0, rate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("seed", range(10))
+def test_residual_network_on_ten_chips(tmp_path: Path, kind: str, rate: float, seed: int) -> None:
+    compare(tmp_path / "out", kind, seed, rate, "verilator" if seed == 9 else SIMULATOR)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200, 221))
+def test_random_networks(tmp_path: Path, seed: int) -> None:
+    pipeline = random_pipeline(seed, Limits(channels=4, size=6, blocks=2), FRAMES)
+    if pipeline is None:
+        pytest.skip("this network is not mapped")
+    kind = list(KINDS)[seed % len(KINDS)]
+    faults = design_faults(pipeline, chip(kind, seed), RATES[seed % len(RATES)])
+    generate(
+        pipeline, tmp_path / "out", random_input(pipeline.network, seed, FRAMES), faults=faults
+    )
+    assert verify(tmp_path / "out", SIMULATOR, seed=seed).failures == ()
+
+
+def test_folder_says_what_it_is(tmp_path: Path) -> None:
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    faults = design_faults(pipeline, chip("flip", 7), {"weight": 0.1, "fifo": 0.02})
+    manifest = generate(pipeline, tmp_path / "out", x, faults=faults)
+    again = read_folder(tmp_path / "out").faults
+    assert again is not None
+    assert again.probability == faults.probability
+    assert {name: len(m.faults) for name, m in again.memories.items()} == {
+        name: len(m.faults) for name, m in faults.memories.items()
+    }
+    assert manifest["faults"]["seed"] == 7
+    assert manifest["faults"]["memories"]["conv1.weight"]["bit_error_rate"] == 0.1
+    with np.load(tmp_path / "out" / VECTORS) as arrays:
+        assert np.array_equal(arrays["expected"], FaultyExecutor(faults).run(x))
+        assert not np.array_equal(arrays["expected"], evaluate(pipeline.network, x)["top"])
+    head = (tmp_path / "out" / "accelerator.v").read_text()[:1000]
+    assert f"FAULT-INJECTION BUILD, not for use: {len(faults)} failing cells in" in head
+    plain = generate(pipeline, tmp_path / "plain", x)
+    assert "faults" not in plain
+    assert read_folder(tmp_path / "plain").faults is None
+    assert "FAULT" not in (tmp_path / "plain" / "accelerator.v").read_text()
+
+
+def test_the_network_without_faults_is_not_what_is_built(tmp_path: Path) -> None:
+    """Verification with the wrong expectation fails, and names the first link that differs."""
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    faults = design_faults(pipeline, chip("flip", 1), 0.2, ["fifo.conv1_q__conv2"])
+    assert len(faults) > 0
+    generate(pipeline, tmp_path / "out", x, faults=faults)
+    path = tmp_path / "out" / MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest["faults"]
+    path.write_text(json.dumps(manifest))
+    result = verify(tmp_path / "out", SIMULATOR)
+    assert not result.passed
+    assert result.cycles_equal
+    text = [failure.text for failure in result.failures if failure.test == "every_tensor"]
+    assert len(text) == 1
+    assert text[0].startswith("every_tensor: image 0: layer conv1 (MuxConv2d, tensor conv1_q)")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"seed": 8}, "the chip has other failing cells than are written down"),
+        ({"spatial": {"colum": 0.1}}, "unexpected keyword argument 'colum'"),
+        ({"memories": {"wait": {"bit_error_rate": 0.1, "protection": "none"}}}, "not 'wait'"),
+    ],
+)
+def test_damaged_manifest(tmp_path: Path, change: dict, text: str) -> None:
+    pipeline = residual_pipeline()
+    faults = design_faults(pipeline, chip("flip", 7), 0.1, ["fifo"])
+    generate(pipeline, tmp_path / "out", residual_images(1), faults=faults)
+    path = tmp_path / "out" / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["faults"] |= change
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(StorageError, match=text) as caught:
+        read_folder(tmp_path / "out")
+    assert str(caught.value).startswith(f"{path}: faults: ")
+
+
+def command(tmp_path: Path, *words: str):  # type: ignore[no-untyped-def]
+    network = tmp_path / "n.hwnet"
+    save(residual_pipeline().network, network)
+    out = str(tmp_path / "out")
+    return CliRunner().invoke(app, ["generate", str(network), "-o", out, "-q", *words])
+
+
+def test_command_line(tmp_path: Path) -> None:
+    words = ("--technology", "sram_14nm", "--voltage", "0.8", "--chip", "7")
+    done = command(tmp_path, *words, "--faulty", "weight,window,fifo", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    faults = read_folder(tmp_path / "out").faults
+    assert faults is not None
+    assert document["faults"] == {
+        "technology": "sram_14nm",
+        "voltage_rel": 0.8,
+        "chip": 7,
+        "failing_cells": len(faults),
+    }
+    assert faults.chip.seed == 7
+    roles = {memory.memory.role for memory in faults.memories.values()}
+    assert roles == {"weight", "window", "fifo"}
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--technology", "sram_14nm"), "--technology and --voltage belong together"),
+        (("--voltage", "0.8"), "--technology and --voltage belong together"),
+        (("--chip", "3"), "--chip and --faulty need --technology and --voltage"),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.5"),
+            "voltage must be 0.75..1.176 of vmin (what the data covers), not 0.5",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.8", "--faulty", "weight,wait"),
+            "memories must be of weight, window, constants, fifo, accumulator, or names as "
+            "conv1.window, not 'wait'",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, words: tuple[str, ...], text: str) -> None:
+    done = command(tmp_path, *words)
+    assert isinstance(done.exception, HwsimError)
+    assert str(done.exception) == text
+    assert not (tmp_path / "out").exists()
