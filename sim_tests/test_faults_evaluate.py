@@ -58,7 +58,7 @@ def compare(faults: DesignFaults, x: np.ndarray, first: int) -> dict[str, np.nda
     return tensors
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(1, 9))
 def test_random_networks(seed: int) -> None:
     pipeline = random_pipeline(seed, LIMITS, FRAMES)
     if pipeline is None:
