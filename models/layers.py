@@ -142,6 +142,29 @@ class LearnedRange(nn.Module):
         return self.log_range.exp() / self.hi
 
 
+class _Deployed(torch.autograd.Function):
+    """See ``normalize_as_deployed``."""
+
+    @staticmethod
+    def forward(ctx, x, mean, variance, weight, bias, epsilon):  # type: ignore[no-untyped-def]
+        # The copies make the statistics of the batch come in their precision; they stay as is.
+        seen = torch.ops.aten.batch_norm_update_stats(x, mean.clone(), variance.clone(), 0.0)
+        ctx.save_for_backward(x, mean, variance, weight, *seen)
+        ctx.epsilon = epsilon
+        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, epsilon)
+
+    @staticmethod
+    def backward(ctx, gradient):  # type: ignore[no-untyped-def]
+        x, mean, variance, weight, centre, spread = ctx.saved_tensors
+        inverse, used = (spread + ctx.epsilon).rsqrt(), (variance + ctx.epsilon).rsqrt()
+        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight * used / inverse, None, None, centre, inverse, True, ctx.epsilon,
+            [True, True, True],
+        )  # fmt: skip
+        to_weight = to_weight * used / inverse + to_bias * (centre - mean) * used
+        return to_x, None, None, to_weight, to_bias, None
+
+
 def normalize_as_deployed(
     x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, epsilon: float
 ) -> Tensor:
@@ -151,13 +174,7 @@ def normalize_as_deployed(
     it. The gradient to x [N, channels, ...] is that of batch statistics: with the running ones
     taken as constants it would push weights for ever in directions that batch norm undoes.
     """
-    batch = x.detach()
-    axes = [axis for axis in range(batch.ndim) if axis != 1]
-    now, centre = torch.var_mean(batch.float(), axes, correction=0)
-    sigma = (variance + epsilon).sqrt()
-    ratio = (now + epsilon).sqrt() / sigma
-    shift = bias + weight * (centre - mean) / sigma
-    return F.batch_norm(x, None, None, weight * ratio, shift, True, 0.0, epsilon)
+    return _Deployed.apply(x, mean, variance, weight, bias, epsilon)
 
 
 class Norm(nn.Module):
