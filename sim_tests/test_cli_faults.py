@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.small_study import small_network, write_npz
+from support.small_study import own_answers, small_network, write_npz
 
 from hwsim import __version__
+from hwsim.accelerator import build_pipeline
 from hwsim.cli.main import main
 from hwsim.faults import load_technology
+from hwsim.faults.ecc import Secded
 from hwsim.faults.result import FaultsResult, load_faults
 from hwsim.faults.study import Study
 from hwsim.network import Network, network_hash, save
@@ -167,6 +169,74 @@ def test_several_protections_share_plots_and_chips(
     for words_ in ("no protection", "SECDED", "TMR of the top 2 bits", "In one memory alone"):
         assert words_ in page
     assert page.count('class="curve k2"') == 2
+
+
+def test_a_voltage_for_each_memory(
+    capsys: Any, inputs: list[object], tmp_path: Path, monkeypatch: Any
+) -> None:
+    words = ["--memories", "weight", "--protection", "secded,none", "--within", "0.1"]
+    words = ["faults", *inputs, *QUICK, *words, "--per-memory", "-o", tmp_path, "--seed", "9"]
+    code, out, _ = call(capsys, *words, "--json")
+    document = json.loads(out)
+    assert code == 0
+    found = document["per_memory"]
+    assert [found[key] for key in ("search_chips", "search_images", "images")] == [3, 20, 20]
+    assert [m["name"] for m in found["memories"]] == document["memories"]
+    assert {m["voltage_rel"] for m in found["memories"]} <= {
+        row["voltage_rel"] for row in document["curve"]
+    }
+    for memory in found["memories"]:
+        assert memory["bit_error_rate"] == SRAM.probability(memory["voltage_rel"])
+    # Judged with the first protection on the chips and images that had no say.
+    x, labels = own_answers(small_network())
+    study = Study(build_pipeline(small_network()), SRAM, x[20:], labels[20:], ("weight",), Secded())
+    gates = document["gates_share"]
+    for supply, voltages in (
+        (found["own"], {m["name"]: m["voltage_rel"] for m in found["memories"]}),
+        (found["single"], dict.fromkeys(document["memories"], found["single_voltage_rel"])),
+    ):
+        rates = {name: SRAM.probability(voltage) for name, voltage in voltages.items()}
+        right = [study.right(study.faults(seed, rates)) for seed in (12, 13, 14)]
+        assert supply["accuracy_mean"] == np.mean([n / 20 for n in right])
+        assert supply["chips"] == 3
+        whole = sum(m["energy_pj"] for m in found["memories"])
+        pj = sum(m["energy_pj"] * voltages[m["name"]] ** 2 for m in found["memories"])
+        nominal = pj / SRAM.nominal_rel**2 / document["memory_energy_pj"] + gates
+        assert np.isclose(supply["energy_rel_nominal"], nominal, rtol=1e-12)
+        assert supply["energy_saved_vs_nominal"] == 1 - supply["energy_rel_nominal"]
+        assert supply["energy_saved_vs_vmin"] == 1 - supply["energy_rel_vmin"]
+        assert whole > document["memory_energy_pj"]
+    assert found["own"]["energy_rel_vmin"] <= found["single"]["energy_rel_vmin"]
+    page = (tmp_path / "faults.html").read_text()
+    assert "A voltage for each memory, SECDED" in page
+
+    def never(self: Study, faults: object) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(Study, "right", never)
+    assert call(capsys, *words, "--json")[:2] == (0, out)
+    code, out, _ = call(capsys, *words)
+    lines = [line.strip() for line in out.splitlines()]
+    assert "a voltage for each memory, SECDED" in lines
+    assert sum(line.startswith("with a voltage for each memory: memory energy") for line in lines)
+
+
+def test_a_voltage_for_each_of_one_memory(capsys: Any, inputs: list[object]) -> None:
+    words = ["--memories", "conv2.weight", "--per-memory", "--json"]
+    code, out, _ = call(capsys, "faults", *inputs, *QUICK, *words)
+    found = json.loads(out)["per_memory"]
+    assert code == 0
+    assert [m["name"] for m in found["memories"]] == ["conv2.weight"]
+
+
+def test_halves_of_one_image(capsys: Any, inputs: list[object]) -> None:
+    words = ["--images", "1", "--per-memory", "--memories", "weight"]
+    assert call(capsys, "faults", *inputs, *QUICK, *words) == (
+        2,
+        "",
+        "hwsim: voltages of single memories need at least 2 images: half to search on, half to "
+        "judge\n",
+    )
 
 
 def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -> None:

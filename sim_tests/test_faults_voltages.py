@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
 from hwsim.accelerator import build_pipeline, memory_list
 from hwsim.execute import Executor
-from hwsim.faults import VoltageError, load_technology
-from hwsim.faults.statistics import StatisticsError
-from hwsim.faults.study import Study
-from hwsim.faults.voltages import search_voltages
+from hwsim.faults import (
+    Chip,
+    DesignFaults,
+    FaultyExecutor,
+    VoltageError,
+    design_faults,
+    load_technology,
+)
+from hwsim.faults.statistics import StatisticsError, StopRule, share
+from hwsim.faults.study import Records, Study
+from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.network import (
     Alphabet,
     ArgMax,
@@ -75,7 +87,86 @@ def test_cheaper_than_one_voltage_and_within_the_bound(loss: float) -> None:
         assert one.energy_rel_vmin == pytest.approx(energy)
     assert len(set(found.uniform.voltages.values())) == 1
     assert found.best.energy_rel_vmin <= found.uniform.energy_rel_vmin < 1
-    assert all(len(row) == len(found.levels) and row[-1] == 1.0 for row in found.alone.values())
+    for row in found.alone.values():
+        # From 1.0 down, until a memory alone loses more than may be lost.
+        assert tuple(row) == found.levels[::-1][: len(row)]
+        assert row[1.0] == 1.0
+        *kept, last = row.values()
+        assert all(accuracy >= 1 - loss for accuracy in kept)
+        assert len(row) == len(found.levels) or last < 1 - loss
+
+
+def test_levels_at_which_no_chip_lost_are_not_safe() -> None:
+    """No chip of six lost at 0.9, some did at 0.85: that is not worth next to no energy."""
+    subject = study()
+    weights = {"conv.weight": 1e6, "head.weight": 1e-6}
+    found = search_voltages(subject, weights, LEVELS, chips=6, loss=0.05)
+    assert found.alone["head.weight"][0.9] == 1.0 > found.alone["head.weight"][0.85]
+    assert found.best.voltages == {"conv.weight": 0.85, "head.weight": 1.0}
+
+
+def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:
+    subject, asked = study(20), Counter[str]()
+    right = Study.right
+
+    def run(records: Records) -> object:
+        return search_voltages(
+            subject, energies(subject), LEVELS, chips=3, loss=0.1, seed=5, records=records
+        )
+
+    def counted(most: int) -> None:
+        asked.clear()
+
+        def count(self: Study, faults: DesignFaults) -> int:
+            if asked.total() == most:
+                raise KeyboardInterrupt
+            asked[json.dumps([faults.chip.seed, dict(faults.probability)])] += 1  # type: ignore[attr-defined]
+            return right(self, faults)
+
+        monkeypatch.setattr(Study, "right", count)
+
+    counted(1 << 30)
+    whole = run(Records())
+    total = asked.total()
+    # No voltages are measured twice on a chip.
+    assert set(asked.values()) == {1}
+    path = tmp_path / "faults.jsonl"
+    counted(10)
+    with pytest.raises(KeyboardInterrupt):
+        run(Records(path))
+    counted(1 << 30)
+    assert run(Records(path)) == whole
+    assert asked.total() == total - 10
+    counted(0)
+    assert run(Records(path)) == whole
+
+
+def test_records_tell_memories_apart() -> None:
+    subject, records = study(), Records()
+    rule = StopRule(4)
+    found = [
+        judge_voltages(subject, {name: 0.8}, rule, seed=3, records=records)
+        for name in ("conv.weight", "head.weight")
+    ]
+    for one, name in zip(found, ("conv.weight", "head.weight"), strict=True):
+        values = [
+            FaultyExecutor(
+                design_faults(subject.pipeline, Chip(SRAM, seed), {name: SRAM.probability(0.8)})
+            ).accuracy(subject.x, subject.labels)
+            for seed in range(3, 7)
+        ]
+        assert one == share(values)
+    assert found[0] != found[1]
+    assert len(records) == 8
+
+
+def test_halves_share_no_image() -> None:
+    subject = study(7)
+    first, second = halves(subject)
+    assert (first.images, second.images) == (3, 4)
+    assert np.array_equal(np.concatenate((first.x, second.x)), subject.x)
+    assert np.array_equal(np.concatenate((first.labels, second.labels)), subject.labels)
+    assert len({first.key, second.key, subject.key}) == 3
 
 
 def test_memories_that_differ_get_voltages_that_differ() -> None:
@@ -93,3 +184,6 @@ def test_mistakes_get_one_line() -> None:
         search_voltages(subject, energies(subject), LEVELS, loss=1)
     with pytest.raises(VoltageError, match=r"^voltage must be 0\.75\.\..*, not 0\.6$"):
         search_voltages(subject, energies(subject), (0.6, 0.8))
+    text = "voltages of single memories need at least 2 images: half to search on, half to judge"
+    with pytest.raises(StatisticsError, match=f"^{text}$"):
+        halves(study(1))

@@ -25,8 +25,15 @@ from hwsim.faults.study import Records, Study
 from hwsim.network import network_hash
 from hwsim.progress import NoProgress
 from hwsim.report import build_report
-from hwsim.report.faults import answer, lost, method_name, points, write_faults_page
-from hwsim.report.plots import Series, Whisker, plot, whiskers
+from hwsim.report.faults import (
+    answer,
+    lost,
+    method_name,
+    own_answer,
+    points,
+    write_faults_page,
+)
+from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +43,7 @@ def result() -> FaultsResult:
     studies = [Study(pipeline, memory, x, labels, ("weight",), p) for p in (NONE, Secded())]
     return measure_faults(
         studies,
-        Plan((0.8, 0.85, 0.9), StopRule(3), sensitivity=True),
+        Plan((0.8, 0.85, 0.9), StopRule(3), sensitivity=True, per_memory=True),
         Prices(load_config("cmos_45nm", EnergyTable, "energy")),
         100.0,
         Names("sram_14nm", "mine", "cmos_45nm"),
@@ -78,6 +85,14 @@ def test_page_shows_every_figure(result: FaultsResult, tmp_path: Path) -> None:
         assert f"{part.name} {lost(part.loss_mean)}" in text
     for gap in result.differences:
         assert lost(gap.mean) in text
+    supplies = result.per_memory
+    assert supplies is not None
+    assert own_answer(result, supplies) in text
+    for memory, share in supplies.shares:
+        assert f"{memory.name} {memory.voltage_rel:.3f}, {100 * share:.1f} %" in text
+    for supply in (supplies.own, supplies.single):
+        assert f"{100 * supply.accuracy_mean:.2f} %" in text
+        assert f"{supply.energy_rel_vmin:.3f}" in text
 
 
 def test_report_has_the_section(result: FaultsResult, folder: Path) -> None:
@@ -160,6 +175,27 @@ def test_answers(result: FaultsResult) -> None:
     assert answer_of(result, 1.0, 0.9) == "needs 1.000 of Vmin to stay" + tail
 
 
+def test_answers_about_single_memories(result: FaultsResult) -> None:
+    found = result.per_memory
+    assert found is not None
+    supply = found.own.model_copy(
+        update={
+            "accuracy_mean": 0.9825,
+            "accuracy_low": 0.98,
+            "energy_saved_vs_vmin": 0.25,
+            "energy_saved_vs_nominal": 0.5,
+        }
+    )
+    changes = {"accuracy_clean": 0.99, "own": supply, "single_voltage_rel": 0.85}
+    worse = supply.model_copy(update={"accuracy_low": 0.979})
+    assert own_answer(result, found.model_copy(update={**changes, "single": worse})) == (
+        "with a voltage for each memory: memory energy -25.0 % against Vmin, -50.0 % against "
+        "nominal, 98.25 % is within 1.0 points; with 0.850 of Vmin for all: -25.0 % against Vmin, "
+        "-50.0 % against nominal, 98.25 % is not within 1.0 points (judged on 3 other chips and 20 "
+        "other images, clean 99.00 %)"
+    )
+
+
 def test_plot_puts_points_where_they_belong() -> None:
     series = Series("a", 0, [(0.8, 80), (0.9, 90), (1.0, 100)], chosen=(0.9, 90))
     text = str(plot([series], "T", "x", "y", y_most=100))
@@ -201,3 +237,16 @@ def test_whiskers_start_at_zero() -> None:
     assert bars[0][0] == bars[1][0]
     assert float(bars[1][1]) == 0
     assert float(bars[0][1]) > 0
+
+
+def test_pins_lie_on_one_scale() -> None:
+    rows = [Pin("a", 0.8, "0.8"), Pin("b", 1.0, "1.0")]
+    text = str(pins(rows, "T", "x", start=1.0, mark=(0.9, "all"), width=400))
+    first, second = (float(x) + 4 for x in re.findall(r'<rect x="([\d.]+)"[^>]*class="dot', text))
+    (mark,) = re.findall(r'd="M([\d.]+) [^"]*" class="limit"', text)
+    assert first < float(mark) < second
+    assert abs((first + second) / 2 - float(mark)) < 0.11
+    starts = re.findall(r'd="M([\d.]+) [\d.]+L([\d.]+) [\d.]+" class="curve', text)
+    assert [abs(float(x) - second) < 0.11 for x, _ in starts] == [True, True]
+    assert abs(float(starts[0][1]) - first) < 0.11
+    assert abs(float(starts[1][1]) - second) < 0.11

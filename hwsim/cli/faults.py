@@ -14,7 +14,7 @@ from hwsim.cli.mapping import Config, accelerator_config, energy_config
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hwsim.faults.result import FaultsResult, Method, SensitivityMap
+    from hwsim.faults.result import FaultsResult, Method, PerMemory, SensitivityMap
 
 _RECORDS = "faults.jsonl"
 
@@ -58,6 +58,10 @@ def faults(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Also: which memories and bits hurt most.")
     ] = False,
+    per_memory: Annotated[
+        bool,
+        typer.Option("--per-memory", help="Also: a voltage for each memory; first protection."),
+    ] = False,
     images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first chip; the next follow.")] = 0,
     output: Annotated[
@@ -90,7 +94,7 @@ def faults(
     for voltage in grid:
         memory.probability(voltage)  # raises for what the data does not cover
     rule = StopRule(chips) if until_width is None else StopRule(max_chips, until_width, chips)
-    plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity)
+    plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity, per_memory)
     ways = [parse_protection(word) for word in _some(protection, "--protection", f"of {ALLOWED}")]
     asked = tuple(_some(memories, "--memories", "role or name"))
     net = load(network)
@@ -168,15 +172,19 @@ def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
 
 
 def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableType]:
-    from hwsim.report.faults import answer, method_name
+    from hwsim.report.faults import answer, method_name, own_answer
 
     for found in result.methods:
         yield _table(result, found)
     if result.sensitivity is not None:
         yield from _places(result.sensitivity)
+    if result.per_memory is not None:
+        yield _supplies(result, result.per_memory)
     several = len(result.methods) > 1
     for found in result.methods:
         yield (f"{method_name(found.protection)}: " if several else "") + answer(result, found)
+    if result.per_memory is not None:
+        yield own_answer(result, result.per_memory)
     yield (
         f"these memories take {100 * result.memory_energy_share:.1f} % of the accelerator's energy "
         f"at nominal voltage ({result.energy_table})"
@@ -233,3 +241,24 @@ def _places(found: SensitivityMap) -> Iterator[RenderableType]:
                 f"{lost(part.loss_low)}..{lost(part.loss_high)}",
             )
         yield table
+
+
+def _supplies(result: FaultsResult, found: PerMemory) -> RenderableType:
+    from rich import box
+    from rich.table import Table
+
+    from hwsim.report.faults import method_name
+
+    title = f"a voltage for each memory, {method_name(result.protection)}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("memory")
+    for name in ("V / Vmin", "bit error rate", "share of energy"):
+        table.add_column(name, justify="right")
+    for memory, share in found.shares:
+        table.add_row(
+            memory.name,
+            f"{memory.voltage_rel:.3f}",
+            f"{memory.bit_error_rate:.3g}",
+            f"{100 * share:.1f} %",
+        )
+    return table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hwsim import __version__
@@ -12,14 +12,18 @@ from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
 from hwsim.faults.result import (
     Difference,
     FaultsResult,
+    MemorySupply,
     Method,
     PartLoss,
+    PerMemory,
     SensitivityMap,
+    Supply,
     VoltageRow,
 )
 from hwsim.faults.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
 from hwsim.faults.statistics import StopRule, paired_difference, share_of_images
 from hwsim.faults.study import Records, Study
+from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.network import network_hash
 from hwsim.progress import Progress
 
@@ -30,7 +34,8 @@ class Plan:
 
     voltages: relative to vmin. rule: how many chips. loss: of the clean accuracy, that is
     acceptable. refine: see ``measure_curve``. seed: of the first chip. sensitivity: whether to
-    ask where errors hurt, of the first study at the voltage next below its lowest.
+    ask where errors hurt, of the first study at the voltage next below its lowest. per_memory:
+    whether to look for a voltage for each memory of the first study.
     """
 
     voltages: tuple[float, ...]
@@ -39,6 +44,12 @@ class Plan:
     refine: int = 0
     seed: int = 0
     sensitivity: bool = False
+    per_memory: bool = False
+
+    @property
+    def search_chips(self) -> int:
+        """Chips on which voltages of memories are looked for: as many as a voltage has at least."""
+        return self.rule.most if self.rule.width is None else self.rule.least
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,9 @@ def measure_faults(
         for study, curve, cost in zip(studies, curves, costs, strict=True)
     ]
     places = _places(first, curves[0], plan, records, progress) if plan.sensitivity else None
+    supplies = None
+    if plan.per_memory:
+        supplies = _per_memory(first, curves[0], costs[0], plan, records, progress)
     clean = share_of_images(first.clean, first.images)
     return FaultsResult(
         **dict(methods[0]),
@@ -111,6 +125,7 @@ def measure_faults(
         others=methods[1:],
         differences=_differences(methods),
         sensitivity=places,
+        per_memory=supplies,
     )
 
 
@@ -135,6 +150,67 @@ def _places(
         bit_error_rate=at.bit_error_rate,
         memories=_part_losses(layers),
         bits=_part_losses(bits),
+    )
+
+
+def _per_memory(
+    study: Study,
+    curve: VoltageCurve,
+    energy: MemoryEnergy,
+    plan: Plan,
+    records: Records,
+    progress: Progress,
+) -> PerMemory:
+    """Chosen among the voltages of the curve; judged on chips and images that had no say."""
+    searched, judged = halves(study)
+    found = search_voltages(
+        searched,
+        # The voltage of a memory without accesses saves nothing: it stays at vmin.
+        {name: pj for name, pj in energy.accesses.items() if pj > 0},
+        [point.voltage_rel for point in curve.points if point.voltage_rel < 1],
+        chips=plan.search_chips,
+        loss=plan.loss,
+        seed=plan.seed,
+        records=records,
+        progress=progress,
+    )
+    own = {**dict.fromkeys(energy.accesses, 1.0), **found.best.voltages}
+    single = next(iter(found.uniform.voltages.values()))
+
+    def supply(voltages: Mapping[str, float]) -> Supply:
+        seed = plan.seed + plan.search_chips
+        seen = judge_voltages(
+            judged, voltages, plan.rule, seed=seed, records=records, progress=progress
+        )
+        return Supply(
+            chips=seen.count,
+            accuracy_mean=seen.mean,
+            accuracy_low=seen.low,
+            accuracy_high=seen.high,
+            energy_rel_vmin=energy.rel_vmin(voltages),
+            energy_rel_nominal=energy.rel_nominal(voltages),
+            energy_saved_vs_vmin=1 - energy.rel_vmin(voltages),
+            energy_saved_vs_nominal=1 - energy.rel_nominal(voltages),
+            accelerator_energy_saved_vs_nominal=1 - energy.accelerator_rel(voltages),
+        )
+
+    return PerMemory(
+        search_chips=plan.search_chips,
+        search_images=searched.images,
+        images=judged.images,
+        accuracy_clean=judged.clean / judged.images,
+        memories=[
+            MemorySupply(
+                name=name,
+                energy_pj=energy.accesses[name],
+                voltage_rel=voltage,
+                bit_error_rate=study.technology.probability(voltage),
+            )
+            for name, voltage in own.items()
+        ],
+        own=supply(own),
+        single_voltage_rel=single,
+        single=supply(dict.fromkeys(own, single)),
     )
 
 

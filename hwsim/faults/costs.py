@@ -21,38 +21,49 @@ from hwsim.faults.technology import MemoryTechnology
 _GATE = Operation("select", 1)
 _FRAMES = 8
 
+Voltages = float | Mapping[str, float]
+
 
 @dataclass(frozen=True)
 class MemoryEnergy:
     """What some memories of an accelerator take in a frame, in pJ.
 
-    bare_pj: their accesses at nominal voltage without check bits. accesses_pj: with them.
+    bare_pj: their accesses at nominal voltage without check bits. accesses: with them, by memory.
     gates_pj: encoders and decoders. total_pj: of the whole accelerator, all at nominal voltage,
     no protection. cells, check_cells: bits that are stored.
+
+    Voltages are relative to vmin: one for all memories, or those of all memories by name.
     """
 
     technology: MemoryTechnology
     bare_pj: float
-    accesses_pj: float
+    accesses: Mapping[str, float]
     gates_pj: float
     total_pj: float
     cells: int
     check_cells: int
 
-    def at(self, voltage_rel: float) -> float:
-        """pJ of the memories, protected, at a voltage relative to vmin."""
-        scale = self.technology.energy_rel(voltage_rel) / self._energy_nominal
-        return self.accesses_pj * scale + self.gates_pj
+    @property
+    def accesses_pj(self) -> float:
+        """Accesses of all memories, check bits included, at nominal voltage."""
+        return sum(self.accesses.values())
 
-    def rel_vmin(self, voltage_rel: float) -> float:
+    def at(self, voltage_rel: Voltages) -> float:
+        """pJ of the memories, protected."""
+        if isinstance(voltage_rel, Mapping):
+            each = (pj * self._scale(voltage_rel[name]) for name, pj in self.accesses.items())
+            return sum(each) + self.gates_pj
+        return self.accesses_pj * self._scale(voltage_rel) + self.gates_pj
+
+    def rel_vmin(self, voltage_rel: Voltages) -> float:
         """``at`` relative to the bare memories at vmin."""
         return self.at(voltage_rel) * self._energy_nominal / self.bare_pj
 
-    def rel_nominal(self, voltage_rel: float) -> float:
+    def rel_nominal(self, voltage_rel: Voltages) -> float:
         """``at`` relative to the bare memories at nominal voltage."""
         return self.at(voltage_rel) / self.bare_pj
 
-    def accelerator_rel(self, voltage_rel: float) -> float:
+    def accelerator_rel(self, voltage_rel: Voltages) -> float:
         """Energy of the whole accelerator relative to all of it at nominal voltage."""
         return 1 + (self.at(voltage_rel) - self.bare_pj) / self.total_pj
 
@@ -60,6 +71,10 @@ class MemoryEnergy:
     def share(self) -> float:
         """Share of the accelerator's energy that goes into these memories, all at nominal."""
         return self.bare_pj / self.total_pj
+
+    def _scale(self, voltage_rel: float) -> float:
+        """Energy of an access relative to that at nominal voltage."""
+        return self.technology.energy_rel(voltage_rel) / self._energy_nominal
 
     @property
     def _energy_nominal(self) -> float:
@@ -78,7 +93,8 @@ def memory_energy(
 
     prices: at nominal voltage. clock_mhz: turns leakage power into energy.
     """
-    bare = accesses = gates = 0.0
+    bare = gates = 0.0
+    accesses: dict[str, float] = {}
     cells = check_cells = 0
     for memory in memory_list(pipeline):
         if memory.name not in protections:
@@ -86,7 +102,7 @@ def memory_energy(
         protection = protections[memory.name]
         pj, count = access_pj(memory, prices), protection.gates(memory.bits)
         bare += pj
-        accesses += pj * protection.storage(memory.bits)
+        accesses[memory.name] = pj * protection.storage(memory.bits)
         switched = memory.writes * count.encode + memory.reads * count.decode
         gates += switched * prices.operation(_GATE)
         cells += memory.size_bits

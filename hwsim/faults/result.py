@@ -95,6 +95,56 @@ class SensitivityMap(_Section):
     bits: list[PartLoss]
 
 
+class MemorySupply(_Section):
+    """The voltage of one memory. energy_pj: of its accesses in a frame, check bits included, at
+    nominal voltage; it is what the voltages were chosen by.
+    """
+
+    name: str
+    energy_pj: float
+    voltage_rel: float
+    bit_error_rate: float
+
+
+class Supply(_Section):
+    """What a choice of voltages yields; keys as in ``VoltageRow`` and ``Method``."""
+
+    chips: int
+    accuracy_mean: float
+    accuracy_low: float
+    accuracy_high: float
+    energy_rel_vmin: float
+    energy_rel_nominal: float
+    energy_saved_vs_vmin: float
+    energy_saved_vs_nominal: float
+    accelerator_energy_saved_vs_nominal: float
+
+
+class PerMemory(_Section):
+    """A voltage for each memory (``own``) and one for all (``single``), with the first protection.
+
+    Both were chosen on the first ``search_images`` images and ``search_chips`` chips, and judged
+    on the other ``images`` and the chips that follow. accuracy_clean: on those images, without
+    faults.
+    """
+
+    search_chips: int
+    search_images: int
+    images: int
+    accuracy_clean: float
+    memories: list[MemorySupply]
+    own: Supply
+    single_voltage_rel: float
+    single: Supply
+
+    @property
+    def shares(self) -> list[tuple[MemorySupply, float]]:
+        """Memories with their shares of the energy, the largest first."""
+        whole = sum(memory.energy_pj for memory in self.memories)
+        ordered = sorted(self.memories, key=lambda memory: -memory.energy_pj)
+        return [(memory, memory.energy_pj / whole) for memory in ordered]
+
+
 class FaultsResult(Method):
     """A measured network: the figures of the first protection, and those of ``others``.
 
@@ -124,6 +174,7 @@ class FaultsResult(Method):
     others: list[Method] = []
     differences: list[Difference] = []
     sensitivity: SensitivityMap | None = None
+    per_memory: PerMemory | None = None
 
     @property
     def methods(self) -> list[Method]:

@@ -86,8 +86,8 @@ class Study:
         """Right answers without faults."""
         return self._right(Executor(self.pipeline.network).run(self.x))
 
-    def faults(self, seed: int, probability: float) -> DesignFaults:
-        """The faults of a chip at a bit error rate."""
+    def faults(self, seed: int, probability: float | Mapping[str, float]) -> DesignFaults:
+        """The faults of a chip at a bit error rate; by name: of the memories that fail then."""
         chip = Chip(self.technology, seed, self.spatial)
         return design_faults(
             self.pipeline, chip, probability, self.memories, protection=self.protection

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hwsim.faults.result import FaultsResult, Method, PartLoss
+from hwsim.faults.result import FaultsResult, Method, PartLoss, PerMemory, Supply
 from hwsim.files import whole_file
 from hwsim.report.page import render, render_page
-from hwsim.report.plots import Series, Whisker, plot, whiskers
+from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
 
 PAGE = "faults.html"
 TITLE = "Memories at low voltage"
@@ -48,10 +48,33 @@ def answer(result: FaultsResult, found: Method) -> str:
     else:
         where = f"needs {row.voltage_rel:.3f} of Vmin to stay"
     return (
-        f"{where} within {points(result.within)} of {clean}: memory energy "
-        f"{-100 * found.energy_saved_vs_vmin:+.1f} % against Vmin, "
-        f"{-100 * found.energy_saved_vs_nominal:+.1f} % against nominal "
+        f"{where} within {points(result.within)} of {clean}: memory energy {_saved(found)} "
         f"({row.chips} chips, 95 % intervals)"
+    )
+
+
+def own_answer(result: FaultsResult, found: PerMemory) -> str:
+    """What a voltage for each memory saves against one for all, in one line, as judged."""
+
+    def judged(supply: Supply) -> str:
+        kept = supply.accuracy_low >= found.accuracy_clean - result.within
+        return (
+            f"{_saved(supply)}, {100 * supply.accuracy_mean:.2f} % is "
+            f"{'' if kept else 'not '}within {points(result.within)}"
+        )
+
+    return (
+        f"with a voltage for each memory: memory energy {judged(found.own)}; with "
+        f"{found.single_voltage_rel:.3f} of Vmin for all: {judged(found.single)} (judged on "
+        f"{found.own.chips} other chips and {found.images:,} other images, clean "
+        f"{100 * found.accuracy_clean:.2f} %)"
+    )
+
+
+def _saved(found: Method | Supply) -> str:
+    return (
+        f"{-100 * found.energy_saved_vs_vmin:+.1f} % against Vmin, "
+        f"{-100 * found.energy_saved_vs_nominal:+.1f} % against nominal"
     )
 
 
@@ -79,7 +102,7 @@ def draw(result: FaultsResult) -> Markup:
     several = len(result.methods) > 1
     curves = [_over_voltage(n, found, several) for n, found in enumerate(result.methods)]
     energy = [_over_energy(n, found, several) for n, found in enumerate(result.methods)]
-    places = result.sensitivity
+    places, supplies = result.sensitivity, result.per_memory
     return render(
         "faults.html",
         f=result,
@@ -97,6 +120,8 @@ def draw(result: FaultsResult) -> Markup:
         ),
         memories=_losses(places.memories, "Accuracy lost by memory") if places else None,
         bits=_losses(places.bits, "Accuracy lost by bit") if places else None,
+        own=own_answer(result, supplies) if supplies else None,
+        voltages=_voltages(supplies) if supplies else None,
     )  # fmt: skip
 
 
@@ -136,3 +161,14 @@ def _losses(parts: Sequence[PartLoss], title: str) -> Markup:
         for part in parts
     ]
     return whiskers(rows, title)
+
+
+def _voltages(found: PerMemory) -> Markup:
+    rows = [
+        Pin(memory.name, memory.voltage_rel, f"{memory.voltage_rel:.3f}, {100 * share:.1f} %")
+        for memory, share in found.shares
+    ]
+    return pins(
+        rows, "Voltages by memory", "supply of the memory / Vmin",
+        start=1.0, mark=(found.single_voltage_rel, f"one for all: {found.single_voltage_rel:.3f}"),
+    )  # fmt: skip

@@ -188,3 +188,52 @@ def whiskers(rows: Sequence[Whisker], title: str, class_: str = "f0", width: flo
         )
     parts.append(line(x(0), 0, x(0), 2 + ROW * len(rows) - 6, "rule"))
     return drawing(parts, width, 2 + ROW * len(rows), title)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One row: a dot at ``value``, and ``text`` at its end."""
+
+    name: str
+    value: float
+    text: str
+
+
+def pins(
+    rows: Sequence[Pin],
+    title: str,
+    x_title: str,
+    *,
+    start: float,
+    mark: tuple[float, str],
+    width: float = 540,
+) -> Markup:
+    """Horizontal pins from ``start`` to values; mark: a dashed vertical line and what it is."""
+    left = max(text_width(row.name) for row in rows) + 10
+    right = width - max(text_width(row.text) for row in rows) - 8
+    ends = [start, mark[0], *(row.value for row in rows)]
+    pad = _pad(ends)
+    x = _Scale(min(ends) - pad, max(ends) + pad, left, right)
+    top, bottom = 22.0, 22.0 + ROW * len(rows)
+    half = text_width(mark[1], 10.5) / 2
+    at = min(max(x(mark[0]), left + half), width - half)
+    parts = [label(at, 12, mark[1], "s m mid")]
+    values = ticks(x.lo, x.hi, 6)
+    for value in values:
+        parts.append(line(x(value), top, x(value), bottom + 4, "grid"))
+        parts.append(label(x(value), bottom + 17, f"{value:.{decimals(values)}f}", "s m mid n"))
+    parts.append(line(x(mark[0]), top, x(mark[0]), bottom, "limit"))
+    for n, row in enumerate(rows):
+        y = top + ROW * n + ROW / 2
+        parts.append(
+            el(
+                "g",
+                label(left - 8, y + 4, row.name, "end"),
+                line(x(start), y, x(row.value), y, f"curve {STROKES[0]}"),
+                _dot(x(row.value), y, 4, f"dot {FILLS[0]}"),
+                label(width, y + 4, row.text, "n end"),
+            )
+        )
+    parts.append(line(x(start), top, x(start), bottom, "rule"))
+    parts.append(label((left + right) / 2, bottom + 34, x_title, "s m mid"))
+    return drawing(parts, width, bottom + 40, title)
