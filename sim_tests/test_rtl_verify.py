@@ -86,8 +86,8 @@ def test_a_wrong_value_in_the_rtl_is_named(tmp_path: Path, monkeypatch: pytest.M
     """Off by one in the requantizer of conv2, though ArgMax may hide it from the output."""
     original = stage.requantize
 
-    def off_by_one(m: Any, of: Any, values: Any, pipe: Any) -> list[Any]:
-        out = original(m, of, values, pipe)
+    def off_by_one(m: Any, of: Any, *arguments: Any) -> list[Any]:
+        out = original(m, of, *arguments)
         return [value + 1 for value in out] if of.name == "conv2" else out
 
     monkeypatch.setattr(stage, "requantize", off_by_one)
