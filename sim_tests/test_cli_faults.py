@@ -13,7 +13,7 @@ from support.small_study import own_answers, small_network, write_npz
 from hwsim import __version__
 from hwsim.accelerator import build_pipeline
 from hwsim.cli.main import main
-from hwsim.faults import load_technology
+from hwsim.faults import FaultMap, Spatial, load_technology
 from hwsim.faults.ecc import Secded
 from hwsim.faults.result import FaultsResult, load_faults
 from hwsim.faults.study import Study
@@ -171,6 +171,60 @@ def test_several_protections_share_plots_and_chips(
     assert page.count('class="curve k2"') == 2
 
 
+def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    cells = np.random.default_rng(0).random((8, 16))
+    np.save(tmp_path / "cells.npy", cells)
+    words = ["--map", tmp_path / "cells.npy", "--map-holds", "rate", "--memories", "weight"]
+    words = ["faults", *inputs, *QUICK, *words, "-o", tmp_path / "out"]
+    code, out, err = call(capsys, *words, "--sensitivity", "--per-memory", "--json")
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document["map"] == {
+        "file": str(tmp_path / "cells.npy"),
+        "holds": "rate",
+        "rows": 8,
+        "columns": 16,
+        "repetitions": document["memory_bits"] / 128,
+    }
+    study = Study(
+        build_pipeline(small_network()),
+        SRAM,
+        *own_answers(small_network()),
+        ("weight",),
+        map=FaultMap(SRAM, cells, "rate"),
+    )
+    for row in document["curve"]:
+        rate = SRAM.probability(row["voltage_rel"])
+        assert row["bit_error_rate"] == np.count_nonzero(cells < rate) / 128
+        right = [study.right(study.faults(seed, rate)) for seed in range(3)]
+        assert row["accuracies"] == [n / 40 for n in right]
+    page = " ".join((tmp_path / "out" / "faults.html").read_text().split())
+    assert f"of the map {tmp_path / 'cells.npy'}, 8 × 16 cells; a chip is the map" in page
+    code, out, _ = call(capsys, *words)
+    lines = [line.strip() for line in out.splitlines()]
+    assert lines[0] == f"cells of {tmp_path / 'cells.npy'}, no protection"
+    assert (
+        f"these memories fill the map of 8 x 16 cells {document['map']['repetitions']:.2f} times; "
+        "a chip is another place in it"
+    ) in lines
+
+
+def test_clustered_chips(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    words = ["--spatial", "column=0.5, banks=2,interleave=2", "--memories", "weight", "--json"]
+    code, out, _ = call(capsys, "faults", *inputs, *QUICK, *words, "-o", tmp_path)
+    document = json.loads(out)
+    assert code == 0
+    spatial = Spatial(column=0.5, banks=2, interleave=2)
+    assert document["spatial"] == vars(spatial)
+    pipeline, images = build_pipeline(small_network()), own_answers(small_network())
+    clustered = Study(pipeline, SRAM, *images, ("weight",), spatial=spatial)
+    row = document["curve"][0]
+    right = [clustered.right(clustered.faults(seed, row["bit_error_rate"])) for seed in range(3)]
+    assert row["accuracies"] == [n / 40 for n in right]
+    page = (tmp_path / "faults.html").read_text()
+    assert "Failures cluster: column=0.5, banks=2, interleave=2." in page
+
+
 def test_a_voltage_for_each_memory(
     capsys: Any, inputs: list[object], tmp_path: Path, monkeypatch: Any
 ) -> None:
@@ -289,6 +343,33 @@ def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -
         (
             ["--protection", ","],
             "--protection: needs at least one of none, parity, secded, secded:zero or tmr:N",
+        ),
+        (
+            ["--spatial", "column=0.3,rows=1"],
+            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
+            "in column=0.3,banks=4, not 'rows=1'",
+        ),
+        (
+            ["--spatial", "banks=1.5"],
+            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
+            "in column=0.3,banks=4, not 'banks=1.5'",
+        ),
+        (
+            ["--spatial", "column=nan"],
+            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
+            "in column=0.3,banks=4, not 'column=nan'",
+        ),
+        (
+            ["--spatial", "column=1"],
+            "column, row and bank must be >= 0 with a sum < 1, not (1.0, 0.0, 0.0)",
+        ),
+        (
+            ["--spatial", "column=0.1", "--map", "cells.npy"],
+            "--spatial: does not go with --map, which says where cells fail",
+        ),
+        (
+            ["--map", "cells.npy"],
+            "cells.npy: cannot be read (No such file or directory)",
         ),
         (
             ["--memories", ""],

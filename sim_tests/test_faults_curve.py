@@ -28,7 +28,7 @@ from hwsim.accelerator.operations import Operation
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.errors import HwsimError, NetworkError, OutputError
-from hwsim.faults import Chip, ChipError, Spatial, VoltageError, load_technology
+from hwsim.faults import Chip, ChipError, FaultMap, Spatial, VoltageError, load_technology
 from hwsim.faults.costs import memory_energy
 from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
 from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
@@ -188,6 +188,42 @@ def test_errors_of_curves(change: dict[str, Any], error: type[HwsimError], text:
     assert told.asked == 0
 
 
+# -- maps in place of chips ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protection", [NONE, Secded()])
+def test_chips_of_a_map_are_its_cells_from_a_place_on(study: Study, protection: Any) -> None:
+    """All memories lie one after another, check bits included, around the end of the map."""
+    cells = np.random.default_rng(3).random((9, 13))
+    own = FaultMap(SRAM, cells, "rate")
+    mapped = replace(study, protection=protection, map=own)
+    names = list(mapped.protections)
+    assert names == ["conv1.weight", "conv2.weight", "head.weight"]
+    for seed in range(4):
+        chip = mapped.chip(seed)
+        assert isinstance(chip, FaultMap)
+        assert isinstance(chip.offset, dict)
+        at = chip.offset[names[0]]
+        for memory in memory_list(study.pipeline):
+            if memory.name in names:
+                bits = memory.bits + mapped.protections[memory.name].check_bits(memory.bits)
+                found = chip.faults_at(memory.name, memory.words, bits, 0.2)
+                place = (at + np.arange(memory.words * bits)) % cells.size
+                expected = np.flatnonzero(cells.reshape(-1)[place] < 0.2)
+                assert np.array_equal(found.word * bits + found.bit, expected)
+                at += memory.words * bits
+    assert len({mapped.chip(seed).offset["head.weight"] for seed in range(8)}) > 4  # type: ignore[union-attr,index]
+    curve = measure_curve(mapped, [0.8], StopRule(3))
+    rate = SRAM.probability(0.8)
+    for seed, found in enumerate(curve.points[0].accuracies):
+        faults = design_faults(
+            study.pipeline, mapped.chip(seed), rate, WEIGHTS, protection=protection
+        )
+        assert found == FaultyExecutor(faults).accuracy(study.x, study.labels)
+    assert mapped.failing(rate) == np.count_nonzero(cells < rate) / cells.size
+    assert study.failing(rate) == rate
+
+
 # -- resuming --------------------------------------------------------------------------------------
 
 
@@ -236,6 +272,8 @@ def test_key_tells_everything_apart_that_changes_answers(study: Study) -> None:
     x[0, 0, 0, 0] ^= 1
     labels[0] ^= 1
     stuck = SRAM.model_copy(update={"faults": SRAM.faults.model_copy(update={"kind": "stuck"})})
+    cells = np.eye(4)
+    law = SRAM.model_copy(update={"lowest": 0.3})
     depths = {fifo.name: 32 for fifo in study.pipeline.fifos}
     others = [
         study,
@@ -246,6 +284,10 @@ def test_key_tells_everything_apart_that_changes_answers(study: Study) -> None:
         replace(study, spatial=Spatial(column=0.5)),
         replace(study, technology=stuck),
         replace(study, pipeline=study.pipeline.with_depths(depths)),
+        replace(study, map=FaultMap(SRAM, cells)),
+        replace(study, map=FaultMap(SRAM, cells, "rate")),
+        replace(study, map=FaultMap(SRAM, cells, interleave=2)),
+        replace(study, map=FaultMap(law, cells, "rate")),
     ]
     assert len({other.key for other in others}) == len(others)
     assert replace(study).key == study.key

@@ -107,6 +107,32 @@ def test_memories_have_offsets_of_their_own() -> None:
         mine.faults_at("c", 2, 1, 0.1)
 
 
+def test_placed_memories_lie_one_after_another_from_a_cell_of_the_seed() -> None:
+    cells = np.random.default_rng(2).random((5, 7))
+    mine = FaultMap(SRAM, cells, "rate")
+    size, firsts = cells.size, set[int]()
+    for seed in range(300):
+        placed = mine.placed({"a": 0, "b": 6, "c": 80}, seed)
+        assert isinstance(placed.offset, dict)
+        first = placed.offset["a"]
+        assert placed.offset == {"a": first, "b": (first + 6) % size, "c": (first + 80) % size}
+        assert placed.seed == mine.seed
+        firsts.add(first)
+        for name, place in (("a", 0), ("b", 6), ("c", 80)):
+            flat = np.roll(cells.reshape(-1), -(first + place))
+            expected = [(n, 0, -1, flat[n % size]) for n in range(40) if flat[n % size] < 0.3]
+            assert listed(placed.faults_at(name, 40, 1, 0.3)) == expected
+    assert firsts == set(range(size))
+    # The same on every machine.
+    assert [mine.placed({"a": 0}, n).offset["a"] for n in range(6)] == [30, 11, 33, 22, 31, 16]  # type: ignore[index]
+
+
+def test_share_of_failing_cells() -> None:
+    mine = FaultMap(SRAM, np.array([[0.0, 0.1, 0.2, 1.0]]), "rate")
+    assert [mine.share(p) for p in (0.0, 0.1, 0.15, 1.0)] == [0, 0.25, 0.5, 0.75]
+    assert FaultMap(SRAM, np.array([[0, 1, 1, 1]])).share(1e-9) == 0.75
+
+
 def test_cells_read_as_the_technology_says_where_the_map_does_not() -> None:
     cells = np.ones((64, 64), bool)
     flips = FaultMap(SRAM, cells).faults_at("m", 512, 8, 0.1)

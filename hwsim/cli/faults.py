@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -14,6 +14,7 @@ from hwsim.cli.mapping import Config, accelerator_config, energy_config
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hwsim.faults.chip import Spatial
     from hwsim.faults.result import FaultsResult, Method, PerMemory, SensitivityMap
 
 _RECORDS = "faults.jsonl"
@@ -28,6 +29,17 @@ def faults(
     technology: Annotated[
         str, typer.Option(help="Shipped memory technology, or a YAML file.")
     ] = "sram_14nm",
+    spatial: Annotated[
+        str | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Failures cluster, as in column=0.3,banks=4."),
+    ] = None,
+    cell_map: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="FILE", help="Measured cells (.npy, .csv) instead of chips."),
+    ] = None,
+    map_holds: Annotated[
+        str, typer.Option(help="What a cell of the map says: fails, rate or voltage.")
+    ] = "fails",
     voltages: Annotated[
         str | None, typer.Option(metavar="V,V,...", help="Relative to vmin.")
     ] = None,
@@ -78,8 +90,10 @@ def faults(
     """
     from hwsim.accelerator import Prices
     from hwsim.cli.images import labelled_images
+    from hwsim.errors import ConfigError
     from hwsim.faults.campaign import Names, Plan, measure_faults
     from hwsim.faults.ecc import ALLOWED, parse_protection
+    from hwsim.faults.map import Holds, load_map
     from hwsim.faults.statistics import StopRule
     from hwsim.faults.study import Records, Study
     from hwsim.faults.technology import load_technology
@@ -97,6 +111,12 @@ def faults(
     plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity, per_memory)
     ways = [parse_protection(word) for word in _some(protection, "--protection", f"of {ALLOWED}")]
     asked = tuple(_some(memories, "--memories", "role or name"))
+    clusters = _spatial(spatial)
+    if cell_map is not None and spatial is not None:
+        raise ConfigError("does not go with --map, which says where cells fail", key="--spatial")
+    cells = None
+    if cell_map is not None:
+        cells = load_map(cell_map, memory, cast(Holds, map_holds), repeat=True)
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -104,14 +124,14 @@ def faults(
     name, x, labels = labelled_images(net, data, path, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    studies = [Study(pipeline, memory, x, labels, asked, way) for way in ways]
+    studies = [Study(pipeline, memory, x, labels, asked, way, clusters, cells) for way in ways]
     folder = _folder(output)
     result = measure_faults(
         studies,
         plan,
         prices,
         accelerator.clock_mhz,
-        Names(technology, name, energy.table),
+        Names(technology, name, energy.table, str(cell_map or "")),
         Records(None if folder is None else folder / _RECORDS),
         out.progress,
     )
@@ -142,6 +162,30 @@ def _numbers(text: str | None) -> list[float]:
         raise ConfigError(
             f"must be numbers with commas between them, not {text!r}", key="--voltages"
         ) from None
+
+
+def _spatial(text: str | None) -> Spatial:
+    """``column=0.3,banks=4`` as a ``Spatial``."""
+    from math import isfinite
+
+    from hwsim.errors import ConfigError
+    from hwsim.faults.chip import Spatial
+
+    plain = vars(Spatial())
+    values = {}
+    for word in _words(text or ""):
+        key, _, value = word.partition("=")
+        try:
+            values[key] = type(plain[key])(value)
+        except (KeyError, ValueError):
+            values[key] = float("nan")
+        if not isfinite(values[key]):
+            raise ConfigError(
+                f"must be of {', '.join(plain)}, with numbers as in column=0.3,banks=4, "
+                f"not {word!r}",
+                key="--spatial",
+            )
+    return Spatial(**values)
 
 
 def _folder(output: Path | None) -> Path | None:
@@ -189,6 +233,11 @@ def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableT
         f"these memories take {100 * result.memory_energy_share:.1f} % of the accelerator's energy "
         f"at nominal voltage ({result.energy_table})"
     )
+    if result.map is not None:
+        yield (
+            f"these memories fill the map of {result.map.rows} x {result.map.columns} cells "
+            f"{result.map.repetitions:.2f} times; a chip is another place in it"
+        )
     if files:
         yield f"written to {', '.join(files.values())}"
 
@@ -199,7 +248,8 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
 
     from hwsim.report.faults import method_name
 
-    title = f"{result.technology_description}, {method_name(found.protection)}"
+    cells = result.technology_description if result.map is None else f"cells of {result.map.file}"
+    title = f"{cells}, {method_name(found.protection)}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in (
         "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst chip",

@@ -9,7 +9,9 @@ from hwsim import __version__
 from hwsim.accelerator import Prices
 from hwsim.faults.costs import MemoryEnergy, memory_energy
 from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
+from hwsim.faults.map import FaultMap
 from hwsim.faults.result import (
+    CellMap,
     Difference,
     FaultsResult,
     MemorySupply,
@@ -54,11 +56,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Names:
-    """What the inputs are called in the result."""
+    """What the inputs are called in the result. map: the file, where studies have a map."""
 
     technology: str
     data: str
     energy_table: str
+    map: str = ""
 
 
 def measure_faults(
@@ -94,7 +97,7 @@ def measure_faults(
         for study in studies
     ]
     methods = [
-        _method(study.protection.name, curve, cost)
+        _method(study, curve, cost)
         for study, curve, cost in zip(studies, curves, costs, strict=True)
     ]
     places = _places(first, curves[0], plan, records, progress) if plan.sensitivity else None
@@ -113,6 +116,8 @@ def measure_faults(
         technology=names.technology,
         technology_description=first.technology.description,
         nominal_voltage_rel=first.technology.nominal_rel,
+        spatial=vars(first.spatial),
+        map=None if first.map is None else _map(first, first.map, names.map),
         memories=list(first.protections),
         memory_bits=costs[0].cells,
         within=plan.loss,
@@ -126,6 +131,18 @@ def measure_faults(
         differences=_differences(methods),
         sensitivity=places,
         per_memory=supplies,
+    )
+
+
+def _map(study: Study, used: FaultMap, file: str) -> CellMap:
+    rows, columns = used.cells.shape
+    taken = sum(used.room(*shape) for shape in study.shapes.values())
+    return CellMap(
+        file=file,
+        holds=used.holds,
+        rows=rows,
+        columns=columns,
+        repetitions=taken / used.cells.size,
     )
 
 
@@ -147,7 +164,7 @@ def _places(
     )
     return SensitivityMap(
         voltage_rel=at.voltage_rel,
-        bit_error_rate=at.bit_error_rate,
+        bit_error_rate=study.failing(at.bit_error_rate),
         memories=_part_losses(layers),
         bits=_part_losses(bits),
     )
@@ -204,7 +221,7 @@ def _per_memory(
                 name=name,
                 energy_pj=energy.accesses[name],
                 voltage_rel=voltage,
-                bit_error_rate=study.technology.probability(voltage),
+                bit_error_rate=study.failing(study.technology.probability(voltage)),
             )
             for name, voltage in own.items()
         ],
@@ -214,12 +231,12 @@ def _per_memory(
     )
 
 
-def _method(protection: str, curve: VoltageCurve, energy: MemoryEnergy) -> Method:
+def _method(study: Study, curve: VoltageCurve, energy: MemoryEnergy) -> Method:
     """The figures of one protection."""
     lowest, below = curve.lowest.voltage_rel, curve.next_lower
     return Method(
-        protection=protection,
-        curve=[_row(point, energy) for point in curve.points],
+        protection=study.protection.name,
+        curve=[_row(study, point, energy) for point in curve.points],
         lowest_voltage_rel=lowest,
         next_lower_voltage_rel=None if below is None else below.voltage_rel,
         energy_saved_vs_vmin=1 - energy.rel_vmin(lowest),
@@ -230,11 +247,11 @@ def _method(protection: str, curve: VoltageCurve, energy: MemoryEnergy) -> Metho
     )
 
 
-def _row(point: CurvePoint, energy: MemoryEnergy) -> VoltageRow:
+def _row(study: Study, point: CurvePoint, energy: MemoryEnergy) -> VoltageRow:
     seen = point.accuracy
     return VoltageRow(
         voltage_rel=point.voltage_rel,
-        bit_error_rate=point.bit_error_rate,
+        bit_error_rate=study.failing(point.bit_error_rate),
         chips=seen.count,
         accuracy_mean=seen.mean,
         accuracy_low=seen.low,

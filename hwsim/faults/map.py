@@ -92,6 +92,28 @@ class FaultMap:
             digest.update(np.ascontiguousarray(self.reads, np.int8).tobytes())
         return int.from_bytes(digest.digest()[:8], "little")
 
+    def placed(self, places: Mapping[str, int], seed: int) -> FaultMap:
+        """The same map, repeated, and memories at ``places`` behind a cell that ``seed`` picks.
+
+        places: cells, >= 0, by name; a memory past the end of the map begins in a repetition. All
+        cells are as likely to be picked, whatever the seeds are.
+        """
+        digest = hashlib.sha256(f"first cell of {seed}".encode()).digest()
+        first, size = int.from_bytes(digest[:8], "little"), self.cells.size
+        offset = {name: (first + place) % size for name, place in places.items()}
+        found = replace(self, offset=offset, repeat=True)
+        # What follows from the content alone is worked out once for all places.
+        found.__dict__.update(seed=self.seed, _failing=self._failing)
+        return found
+
+    def room(self, words: int, bits: int) -> int:
+        """Cells that a memory of ``words`` x ``bits`` takes, in whole rows of it."""
+        return self._spatial.rows(words) * bits * self.interleave
+
+    def share(self, probability: float) -> float:
+        """Share of the cells that fail at a bit error rate of the technology."""
+        return int(np.count_nonzero(self._failing.critical < probability)) / self.cells.size
+
     def faults(self, memory: str, words: int, bits: int, voltage_rel: float) -> FaultList:
         """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin.
 
@@ -104,7 +126,7 @@ class FaultMap:
         if not 0 <= probability <= 1:
             raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
         start, size = self._start(memory), self.cells.size
-        end = start + self._spatial.rows(words) * bits * self.interleave
+        end = start + self.room(words, bits)
         if end > size and not self.repeat:
             raise ChipError(
                 f"map of {_shape(self.cells)} cells is too small for memory '{memory}': {words} "

@@ -22,8 +22,9 @@ class _Section(BaseModel):
 class VoltageRow(_Section):
     """One voltage: accuracy over chips, and energy of the memories.
 
-    accuracy_low, accuracy_high: 95 % interval of the mean; accuracy_worst: of the worst chip;
-    accuracies: chip by chip. energy_rel_*: relative to bare memories at vmin, at nominal voltage.
+    bit_error_rate: share of cells that fail. accuracy_low, accuracy_high: 95 % interval of the
+    mean; accuracy_worst: of the worst chip; accuracies: chip by chip. energy_rel_*: relative to
+    bare memories at vmin, at nominal voltage.
     """
 
     voltage_rel: float
@@ -145,6 +146,19 @@ class PerMemory(_Section):
         return [(memory, memory.energy_pj / whole) for memory in ordered]
 
 
+class CellMap(_Section):
+    """A user's map of ``rows`` x ``columns`` cells in place of random chips.
+
+    holds: as in ``FaultMap``. repetitions: cells of the memories relative to those of the map.
+    """
+
+    file: str
+    holds: str
+    rows: int
+    columns: int
+    repetitions: float
+
+
 class FaultsResult(Method):
     """A measured network: the figures of the first protection, and those of ``others``.
 
@@ -162,6 +176,8 @@ class FaultsResult(Method):
     technology: str
     technology_description: str
     nominal_voltage_rel: float
+    spatial: dict[str, float]
+    map: CellMap | None = None
     memories: list[str]
     memory_bits: int
     within: float

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from hwsim import __version__
 from hwsim.accelerator import Pipeline, memory_list
 from hwsim.errors import NetworkError, OutputError
 from hwsim.execute import Executor
-from hwsim.faults.chip import Chip, ChipError, Spatial
+from hwsim.faults.chip import Chip, ChipError, FaultSource, Spatial
 from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
 from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.faults.fields import memory_fields
+from hwsim.faults.map import FaultMap
 from hwsim.faults.technology import MemoryTechnology
 from hwsim.network import ArgMax, network_hash
 from hwsim.run.files import code_hash, value_hash
@@ -38,8 +40,12 @@ class Study:
     """Images ``x`` [images, channels, height, width] with ``labels`` [images] for ``pipeline``.
 
     memories: roles or names, which may fail. protection: of all of them that have words to
-    protect (see ``design_faults``). Raises NetworkError for a network without ArgMax and for
-    images that do not fit, ChipError for unknown memories and where none has cells.
+    protect (see ``design_faults``). spatial: how the chips' failures cluster. map: measured cells
+    of the same technology in place of random chips: chip n is then the map with all memories one
+    after another from a cell on that n picks, repeated as often as it takes.
+
+    Raises NetworkError for a network without ArgMax and for images that do not fit, ChipError for
+    unknown memories and where none has cells.
     """
 
     pipeline: Pipeline
@@ -49,6 +55,7 @@ class Study:
     memories: tuple[str, ...] = PROTECTABLE
     protection: Protection = NONE
     spatial: Spatial = Spatial()
+    map: FaultMap | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.pipeline.network.ops[-1], ArgMax):
@@ -65,7 +72,9 @@ class Study:
     @cached_property
     def protections(self) -> Mapping[str, Protection]:
         """How each memory that may fail is protected, by name."""
-        chosen = self.faults(0, 0.0).probability
+        # Which memories have cells is the same on all chips.
+        any_chip = Chip(self.technology, 0)
+        chosen = design_faults(self.pipeline, any_chip, 0.0, self.memories).probability
         if not chosen:
             raise ChipError(
                 f"{', '.join(self.memories)}: no memory with cells that could fail "
@@ -86,12 +95,36 @@ class Study:
         """Right answers without faults."""
         return self._right(Executor(self.pipeline.network).run(self.x))
 
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Words and their bits, check bits included, of each memory that may fail, by name."""
+        return {
+            memory.name: (
+                memory.words,
+                memory.bits + self.protections[memory.name].check_bits(memory.bits),
+            )
+            for memory in memory_list(self.pipeline)
+            if memory.name in self.protections
+        }
+
+    def chip(self, seed: int) -> FaultSource:
+        """The chip of a seed."""
+        if self.map is None:
+            return Chip(self.technology, seed, self.spatial)
+        rooms = [self.map.room(*shape) for shape in self.shapes.values()]
+        starts = accumulate(rooms[:-1], initial=0)
+        return self.map.placed(dict(zip(self.shapes, starts, strict=True)), seed)
+
     def faults(self, seed: int, probability: float | Mapping[str, float]) -> DesignFaults:
         """The faults of a chip at a bit error rate; by name: of the memories that fail then."""
-        chip = Chip(self.technology, seed, self.spatial)
+        chip = self.chip(seed)
         return design_faults(
             self.pipeline, chip, probability, self.memories, protection=self.protection
         )
+
+    def failing(self, probability: float) -> float:
+        """Share of cells that fail at a bit error rate: that rate, unless a map says otherwise."""
+        return probability if self.map is None else self.map.share(probability)
 
     def right(self, faults: DesignFaults) -> int:
         """Right answers with ``faults``."""
@@ -120,8 +153,14 @@ class Study:
                 sorted(self.protections),
                 self.protection.name,
                 data,
+                *([] if self.map is None else [self._map_key(self.map)]),
             ]
         )
+
+    @staticmethod
+    def _map_key(used: FaultMap) -> list[object]:
+        # Error rates at critical voltages are those of the technology.
+        return [used.seed, used.interleave, used.technology.model_dump(mode="json")]
 
 
 class Records:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
+from hwsim.faults.chip import Spatial
 from hwsim.faults.result import FaultsResult, Method, PartLoss, PerMemory, Supply
 from hwsim.files import whole_file
 from hwsim.report.page import render, render_page
@@ -43,7 +44,7 @@ def answer(result: FaultsResult, found: Method) -> str:
     clean = f"{100 * result.accuracy_clean:.2f} %"
     if found.next_lower_voltage_rel is None:
         where = f"runs at {row.voltage_rel:.3f} of Vmin, the lowest voltage asked for,"
-    elif row.bit_error_rate:
+    elif row.voltage_rel < 1:
         where = f"runs at {row.voltage_rel:.3f} of Vmin"
     else:
         where = f"needs {row.voltage_rel:.3f} of Vmin to stay"
@@ -106,6 +107,7 @@ def draw(result: FaultsResult) -> Markup:
     return render(
         "faults.html",
         f=result,
+        clusters=_clusters(result.spatial),
         answers=[(name, answer(result, found)) for name, found in named],
         methods=named,
         name=method_name,
@@ -123,6 +125,12 @@ def draw(result: FaultsResult) -> Markup:
         own=own_answer(result, supplies) if supplies else None,
         voltages=_voltages(supplies) if supplies else None,
     )  # fmt: skip
+
+
+def _clusters(spatial: Mapping[str, float]) -> str:
+    """What differs from independent cells: ``column=0.3, banks=4``."""
+    plain = vars(Spatial())
+    return ", ".join(f"{key}={value:g}" for key, value in spatial.items() if value != plain[key])
 
 
 def _over_voltage(n: int, found: Method, several: bool) -> Series:
