@@ -124,7 +124,13 @@ def fine_tuned(data: Dataset, bits: int, method: str, folder: Path) -> Network:
 
 
 def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str, Any]:
-    """Error on every chip at every rate, and the lowest voltage within a point of clean."""
+    """Error on every chip at every rate, and the lowest voltage within a point of clean.
+
+    Kept in ``folder``; delete the file to judge again.
+    """
+    done = folder / f"{network.name}_{chips}chips.json"
+    if done.exists():
+        return json.loads(done.read_text())
     technology = load_technology("sram_14nm")
     x = network_input(data.test_x, network.input.bits)
     study = Study(build_pipeline(network), technology, x, data.test_y, ("weight",))
@@ -142,7 +148,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
         errors[rate] = rows
     curve = measure_curve(study, VOLTAGES, StopRule(chips), refine=2, records=records)
     lowest = curve.lowest
-    return {
+    found = {
         "clean_error": 1 - study.clean / study.images,
         "errors": {f"{rate:g}": rows for rate, rows in errors.items()},
         "lowest_voltage_rel": lowest.voltage_rel,
@@ -151,6 +157,8 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
         "energy_saved_vs_nominal": 1 - technology.energy_rel(lowest.voltage_rel)
         / technology.energy_rel(technology.nominal_rel),
     }  # fmt: skip
+    done.write_text(json.dumps(found) + "\n")
+    return found
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
@@ -190,7 +198,6 @@ def main() -> None:
     for name, network in networks.items():
         results[name] = judge(network, data, arguments.chips, folder)
         print(f"{name}: judged on {arguments.chips} chips", file=sys.stderr, flush=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     print(table(results))
 
 
