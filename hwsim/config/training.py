@@ -116,9 +116,9 @@ class FaultTrainingConfig(StrictModel):
     bit_error_rate: float = Field(..., gt=0, le=0.5)
     method: Literal["randbet", "single", "deviation"] = "randbet"
     weight: float = Field(1.0, gt=0, le=1000, description="of the faulty loss, or the deviation")
-    memories: Annotated[
-        tuple[Literal["weight", "tap", "activation"], ...], Field(min_length=1)
-    ] = Field(("weight", "tap"), description="what is stored where errors strike")
+    memories: Annotated[tuple[Literal["weight", "tap", "activation"], ...], Field(min_length=1)] = (
+        Field(("weight", "tap"), description="what is stored where errors strike")
+    )
     start: float = Field(0.0, ge=0, lt=1, description="share of the steps without errors")
     ramp: float = Field(
         0.25, ge=0, le=1, description="share of the steps in which the rate rises to its end"
