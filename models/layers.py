@@ -86,6 +86,9 @@ class MuxConv2d(nn.Module):
         """Dense kernels [outputs, inputs, kh, kw] of the current forward pass."""
         if self.frozen:
             integers, tap = self.memory(self.kept()[0]), self.tap_memory(self.tap)
+            if tap is not self.tap:
+                last = self.weight.shape[2] - 1
+                integers, tap = integers * (tap <= last), tap.clamp_max(last)
             flat = torch.zeros_like(self.weight).scatter(2, tap.unsqueeze(2), integers.unsqueeze(2))
         else:
             integers, _ = quantize_weight(self.weight, self.alphabet, self.reach)

@@ -104,15 +104,17 @@ def _codes(name: str) -> tuple[WeightCode, np.ndarray]:
 
 
 class TapMemory(Memory):
-    """Positions 0 .. taps - 1 of multiplexers; an address past the end reads the last tap."""
+    """Positions 0 .. taps - 1 of multiplexers.
+
+    What is read may lie past the last tap, where the hardware's multiplexer yields 0.
+    """
 
     def __init__(self, taps: int):
         super().__init__((taps - 1).bit_length(), signed=False, kind="tap")
-        self.taps = taps
 
     def forward(self, tap: Tensor) -> Tensor:
         if self.errors is None or self.bits == 0:
             return tap
         words = self.encode(tap)
         self.errors.strike(self.name, words[None], self.bits)
-        return words.to(tap.dtype).clamp_max(self.taps - 1)
+        return words.to(tap.dtype)

@@ -56,8 +56,8 @@ class WordErrors:
     def of(cls, faulty: MemoryFaults, words: slice = slice(None), bank: int = 0) -> WordErrors:
         """The words ``words`` of a memory, which lie in ``bank``."""
         cells = faulty.cells
-        masks = (mask[words] for mask in (cells.keep, cells.put, cells.flip))
-        return cls(*masks, faulty.keys[bank], faulty.faults.errs)
+        keep, put, flip = (mask[words] for mask in (cells.keep, cells.put, cells.flip))
+        return cls(keep, put, flip, faulty.keys[bank], faulty.faults.errs)
 
     @property
     def transient(self) -> bool:

@@ -59,16 +59,20 @@ def test_codes_are_those_of_the_accelerator(name: str) -> None:
     ).tolist()
 
 
-def test_an_address_past_the_end_reads_the_last_tap() -> None:
+def test_a_tap_past_the_last_one_reads_zero() -> None:
     class Ones:
         def strike(self, memory: str, words: Tensor, bits: int) -> None:
             words |= (1 << bits) - 1
 
     memory = TapMemory(9)
     tap = torch.arange(9)
-    assert torch.equal(memory(tap), tap)
+    assert memory(tap) is tap
     memory.errors = Ones()
-    assert memory(tap).tolist() == [8] * 9
+    assert memory(tap).tolist() == [15] * 9
+    layer = MuxConv2d(4, 3, (3, 3), alphabet=Alphabet("int4"))
+    layer.freeze()
+    layer.tap_memory.errors = Ones()
+    assert layer.kernels().abs().sum() == 0
 
 
 @pytest.mark.parametrize("quantizer", ["robust", "symmetric"])
@@ -247,11 +251,12 @@ def test_faulty_kernels_are_those_of_the_faulty_words() -> None:
     inject(tap, make_masks(chip.faults_at("tap", 30, 4, 0.1), np.uint8))
     with faults.chip(chip, rate=0.1):
         kernels = layer.kernels().detach().flatten(2)
-    expected = torch.zeros(5, 6, 9).scatter(
+    expected = torch.zeros(5, 6, 16).scatter(
         2,
-        torch.from_numpy(np.minimum(tap, 8)).long().unsqueeze(2),
+        torch.from_numpy(tap).long().unsqueeze(2),
         torch.from_numpy(weight).float().unsqueeze(2),
-    )
+    )[:, :, :9]
+    assert (tap > 8).any()
     assert torch.equal(kernels, expected)
 
 
