@@ -144,9 +144,6 @@ class Map:
          "in protected words are not simulated"),
         ({"chip": Map(chip("flip", 0).faults_at("a", 3, 3, 0.1)), "memories": ["fifo"]}, ChipError,
          "fifo.input__conv1: has 5 words of 8 bits, its faults are of 3 words of 3 bits"),
-        ({"chip": Map(chip("transient_flip", 0).faults_at("a", 54, 8, 0.5)),
-          "memories": ["conv1.window"]}, ChipError,
-         "conv1.window: errors that come and go in 9 banks need a chip with a seed"),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_line(pipeline: Pipeline, words: dict, error: type, text: str) -> None:

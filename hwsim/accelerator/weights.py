@@ -77,8 +77,15 @@ class WeightStore:
         return self.weight.shape[1] * self.weight.shape[2] * self.slot_bits
 
 
+def arrange(stage: Stage, array: np.ndarray) -> np.ndarray:
+    """Entries as they lie in the stage's store, 0 in lanes past the last channel.
+
+    [outputs, inputs, positions] to [words, output lanes, input lanes, positions], int64.
+    """
+    return (_depthwise if stage.kind == "depthwise" else _by_step)(stage, array)
+
+
 def _by_step(stage: Stage, array: np.ndarray) -> np.ndarray:
-    """[outputs, inputs, positions] to [words, output lanes, input lanes, positions]."""
     x, timing = stage.inputs[0], stage.timing
     outputs, _, positions = array.shape
     if isinstance(stage.op, Linear) and x.flat:
@@ -113,7 +120,6 @@ def weight_store(stage: Stage) -> WeightStore | None:
     op = stage.op
     if not isinstance(op, (MuxConv2d, Conv2d, Linear)):
         return None
-    arrange = _depthwise if stage.kind == "depthwise" else _by_step
     tap, tap_bits, weight = None, 0, op.weight
     if isinstance(op, MuxConv2d):
         tap_bits = (op.kernel[0] * op.kernel[1] - 1).bit_length()

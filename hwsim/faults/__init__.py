@@ -1,7 +1,7 @@
 """Memories at low supply voltage: which cells fail, and what the voltage saves."""
 
 from hwsim.faults.chip import Chip, ChipError, FaultList, FaultSource, Spatial
-from hwsim.faults.design import DesignFaults, FaultySource, design_faults
+from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.faults.map import FaultMap, load_map
 from hwsim.faults.network import faulty_network
@@ -26,7 +26,6 @@ __all__ = [
     "FaultModel",
     "FaultSource",
     "FaultyExecutor",
-    "FaultySource",
     "MemoryTechnology",
     "Point",
     "ProbitLaw",

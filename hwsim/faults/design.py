@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
 from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.memories import ROLES
-from hwsim.faults.chip import ChipError, FaultList
+from hwsim.faults.chip import ChipError, FaultList, FaultSource
 from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.fields import (
     FieldMasks,
@@ -33,18 +33,6 @@ from hwsim.faults.transient import ALWAYS, transient_key
 
 PROTECTABLE = ("weight", "constants", "window", "fifo")
 """Roles of the memories that check bits can protect: those that are read and written as words."""
-
-
-class FaultySource(Protocol):
-    """Whatever knows the failing cells of memories: a ``Chip``, or a map of one.
-
-    Where errors come and go and a memory has several banks, it also needs ``seed``, from which
-    the keys of the banks follow.
-    """
-
-    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
-        """Failing cells of ``memory`` at a bit error rate."""
-        ...
 
 
 class CellMasks(NamedTuple):
@@ -121,7 +109,7 @@ class DesignFaults:
     """
 
     pipeline: Pipeline
-    chip: FaultySource
+    chip: FaultSource
     probability: Mapping[str, float]
     protections: Mapping[str, Protection]
     memories: Mapping[str, MemoryFaults]
@@ -156,7 +144,7 @@ class DesignFaults:
 
 def design_faults(
     pipeline: Pipeline,
-    chip: FaultySource,
+    chip: FaultSource,
     probability: float | Mapping[str, float],
     memories: Iterable[str] = ROLES,
     protection: Protection | Mapping[str, Protection] = NONE,
@@ -249,7 +237,7 @@ def _protection(
 
 
 def _memory_faults(
-    pipeline: Pipeline, chip: FaultySource, memory: MemoryInfo, rate: float, code: Protection
+    pipeline: Pipeline, chip: FaultSource, memory: MemoryInfo, rate: float, code: Protection
 ) -> MemoryFaults:
     fields = memory_fields(pipeline, memory)
     code = code.for_values(memory.bits // fields.lanes)
@@ -270,11 +258,5 @@ def _memory_faults(
         )
     keys = (faults.key,) * memory.banks
     if transient and memory.banks > 1:
-        seed = getattr(chip, "seed", None)
-        if seed is None:
-            raise ChipError(
-                f"{memory.name}: errors that come and go in {memory.banks} banks need a chip with "
-                "a seed"
-            )
-        keys = tuple(transient_key(seed, memory.name, bank) for bank in range(memory.banks))
+        keys = tuple(transient_key(chip.seed, memory.name, n) for n in range(memory.banks))
     return MemoryFaults(memory, fields, faults, keys, code)

@@ -14,9 +14,8 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, Stage
-from hwsim.accelerator import weights as weight_layout
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
-from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
+from hwsim.accelerator.weights import WeightCode, WeightStore, arrange, weight_store
 from hwsim.faults.chip import FaultList
 from hwsim.network import MuxConv2d
 
@@ -178,8 +177,6 @@ def weight_places(stage: Stage) -> np.ndarray:
     op = stage.op
     weight = op.weight  # type: ignore[union-attr]
     numbers = np.arange(1, weight.size + 1).reshape(*weight.shape[:2], -1)
-    depthwise = stage.kind == "depthwise"
-    arrange = weight_layout._depthwise if depthwise else weight_layout._by_step
     return arrange(stage, numbers) - 1
 
 
