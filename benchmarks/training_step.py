@@ -1,7 +1,7 @@
 """What errors cost a training step: RandBET and single-pass steps against clean quantized ones.
 
 Two models with 8-bit weights: the Fashion-MNIST network of hwsim (multiplexer layers, batch 128)
-and a plain PyTorch ResNet-18 for 32 x 32 pictures (11.17 million weights, ``store_weights``,
+and a plain PyTorch ResNet-18 for 32 x 32 pictures (11.16 million weights, ``store_weights``,
 batch 32). A step is forward, backward and optimizer, on random pictures; all kinds of steps take
 turns, and CPU time is counted, so that a busy machine troubles them little. Printed are medians
 and medians of the ratios to the clean step of the same turn.
@@ -51,7 +51,7 @@ class Block(nn.Module):
 
 
 def resnet18() -> nn.Module:
-    """For pictures of 3 x 32 x 32; 11,164,352 weights in convolutions, 5,120 in the head."""
+    """For pictures of 3 x 32 x 32; 11,164,352 weights in convolutions and head."""
     blocks: list[nn.Module] = []
     inputs = 64
     for stage, outputs in enumerate((64, 128, 256, 512)):
