@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
@@ -54,12 +54,7 @@ class Executor:
 
         Raises NetworkError when the network does not end in ArgMax or the counts differ.
         """
-        if not isinstance(self.network.ops[-1], ArgMax):
-            raise NetworkError("accuracy needs a network that ends in ArgMax")
-        labels = np.asarray(labels)
-        if labels.shape != (len(x),) or not len(x):
-            raise NetworkError(f"labels must be [{len(x)}], at least one, not {list(labels.shape)}")
-        return float((self.run(x)[:, 0, 0, 0] == labels).mean())
+        return share_right(self.network, self.run, x, labels)
 
     def _evaluate(self, plan: Plan, x: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
         """The named tensors; every worker takes block after block, in buffers of its own."""
@@ -91,6 +86,21 @@ class Executor:
                     for _ in starts:
                         pass
         return results
+
+
+def share_right(
+    network: Network, run: Callable[[np.ndarray], np.ndarray], x: np.ndarray, labels: np.ndarray
+) -> float:
+    """Share (0..1) of images whose class by ``run``, which evaluates ``network``, is ``labels``.
+
+    Raises NetworkError when the network does not end in ArgMax or the counts differ.
+    """
+    if not isinstance(network.ops[-1], ArgMax):
+        raise NetworkError("accuracy needs a network that ends in ArgMax")
+    labels = np.asarray(labels)
+    if labels.shape != (len(x),) or not len(x):
+        raise NetworkError(f"labels must be [{len(x)}], at least one, not {list(labels.shape)}")
+    return float((run(x)[:, 0, 0, 0] == labels).mean())
 
 
 def _keep(
