@@ -45,6 +45,9 @@ ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Hardswish)
 
 QUANTIZERS = ("robust", "symmetric")
 
+KINDS = ("weight", "tap", "activation")
+"""What memories hold."""
+
 
 class FaultModelError(HwsimError):
     """A model cannot have errors in the way that was asked for."""
@@ -316,9 +319,6 @@ def _deployed(norm: nn.modules.batchnorm._BatchNorm, x: Tensor) -> Tensor:
     return normalize_as_deployed(x, mean, variance, weight, bias, norm.eps)
 
 
-KINDS = ("weight", "tap", "activation")
-
-
 def _memory_name(path: str, kind: str) -> str:
     """``features.0.parametrizations.weight.0.memory`` -> ``features.0.weight``."""
     parts = path.split(".parametrizations.")[0].split(".")
@@ -392,7 +392,6 @@ class Deviation:
         self.layers = list(layers)
         if not self.layers:
             raise FaultModelError("model has no activations to compare; name layers")
-        self._seen: list[Tensor] | None = None
 
     @contextmanager
     def watch(self) -> Iterator[list[Tensor]]:

@@ -55,10 +55,10 @@ class Memory(nn.Module):
 
     def encode(self, integers: Tensor) -> Tensor:
         """Words, contiguous, in the narrowest type of 8 or 16 bits that holds them."""
-        narrow = {(True, True): torch.int8, (False, True): torch.uint8}
-        dtype = narrow.get((self.signed, self.bits <= 8), torch.int16 if self.signed else None)
-        if dtype is None:
-            dtype = torch.uint16
+        if self.bits <= 8:
+            dtype = torch.int8 if self.signed else torch.uint8
+        else:
+            dtype = torch.int16 if self.signed else torch.uint16
         return integers.to(dtype).contiguous()
 
     def decode(self, words: Tensor) -> Tensor:
