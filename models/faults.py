@@ -16,7 +16,7 @@ them to others.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -232,15 +232,19 @@ class FaultInjector:
             )
 
     @contextmanager
-    def errors(self, rate: float | Mapping[str, float]) -> Iterator[None]:
+    def errors(
+        self, rate: float | Mapping[str, float], *, as_deployed: bool = True
+    ) -> Iterator[None]:
         """Fresh errors at ``rate`` (0..1, or by memory name) within the block.
 
         Memories read more than once in the block read the same errors. Batch norms compute with
-        their running statistics and leave them as they are: hardware has no others.
+        their running statistics and leave them as they are: hardware has no others. as_deployed
+        False: they work as in any training, which they must where no clean pass keeps their
+        statistics up to date.
         """
         self._check(rate)
         self.draws += 1
-        with self._struck(FreshErrors(rate, self.seed, self.draws)):
+        with self._struck(FreshErrors(rate, self.seed, self.draws), as_deployed):
             yield
 
     @contextmanager
@@ -275,11 +279,11 @@ class FaultInjector:
                 raise FaultModelError(f"bit error rate must be 0..1, not {value:g}")
 
     @contextmanager
-    def _struck(self, errors: FreshErrors | ChipErrors) -> Iterator[None]:
+    def _struck(self, errors: FreshErrors | ChipErrors, as_deployed: bool = True) -> Iterator[None]:
         try:
             for memory in self.memories.values():
                 memory.errors = errors
-            with _norms_as_deployed(self.model):
+            with _norms_as_deployed(self.model) if as_deployed else nullcontext():
                 yield
         finally:
             for memory in self.memories.values():

@@ -30,7 +30,7 @@ class RobustLoss:
             logits = self.model(x).float()
             return loss(logits), logits
         if self.config.method == "single":
-            with self.faults.errors(rate):
+            with self.faults.errors(rate, as_deployed=False):
                 logits = self.model(x).float()
             return loss(logits), logits
         if self.deviation is None:

@@ -148,6 +148,14 @@ def test_norms_compute_as_deployed_under_errors(affine: bool) -> None:
     assert torch.allclose(model.eval()(images()), got, atol=1e-5)
 
 
+def test_norms_follow_where_there_is_no_clean_pass() -> None:
+    model = store_weights(small(), 8)
+    before = model[1].running_mean.clone()
+    with FaultInjector(model).errors(0.05, as_deployed=False):
+        model(images())
+    assert not torch.equal(model[1].running_mean, before)
+
+
 def test_gradients_of_deployed_norms_leave_out_what_norms_undo() -> None:
     x = (torch.randn(50, 3, 4, 4) * 5 + 2).requires_grad_()
     mean, variance = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([20.0, 30.0, 16.0])
