@@ -316,6 +316,22 @@ def test_clusters_keep_the_rate_and_spread_wider(axis: str) -> None:
     assert flat.var() > 5 * size * 0.1 * 0.9
 
 
+@pytest.mark.parametrize("spatial", [Spatial(interleave=4, offset=3), Spatial(row=0.6)])
+def test_check_bits_lie_beside_the_data(spatial: Spatial) -> None:
+    chip = Chip(SRAM, 8, spatial)
+    bare, found = chip.faults_at("m", 2048, 16, 0.1), chip.faults_at("m", 2048, 16, 0.1, checks=6)
+    assert (found.words, found.bits) == (2048, 22)
+    assert (np.diff(found.word * 22 + found.bit) > 0).all()
+    assert cells(found.where(found.bit < 16)) == cells(bare)
+    data, checks = (
+        np.bincount(found.word[kept], minlength=2048) for kept in (found.bit < 16, found.bit >= 16)
+    )
+    assert checks.sum() == pytest.approx(2048 * 6 * 0.1, rel=0.15)
+    # Rows are weak as a whole: data and check bits have that in common, and nothing else.
+    common = np.corrcoef(data, checks)[0, 1]
+    assert common > 0.4 if spatial.row else abs(common) < 0.1
+
+
 def test_memory_does_not_grow_with_healthy_cells() -> None:
     import tracemalloc
 

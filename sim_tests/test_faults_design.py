@@ -122,7 +122,9 @@ class Map:
     def __init__(self, faults: FaultList) -> None:
         self.faults = faults
 
-    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
+    def faults_at(
+        self, memory: str, words: int, bits: int, probability: float, checks: int = 0
+    ) -> FaultList:
         return self.faults
 
 
@@ -168,6 +170,20 @@ def test_registers_stay_bare_under_a_protection_of_everything(pipeline: Pipeline
     faults = design_faults(pipeline, chip("flip", 0), 0.2, ROLES, parse_protection("secded"))
     for memory in faults.memories.values():
         assert memory.protected == (memory.memory.style == "memory")
+
+
+@pytest.mark.parametrize("protection", ["parity", "secded", "tmr:2"])
+def test_data_fail_alike_whatever_protects_them(pipeline: Pipeline, protection: str) -> None:
+    source = chip("asymmetric", 4)
+    bare = design_faults(pipeline, source, 0.1)
+    code = parse_protection(protection)
+    checks = 0
+    for name, memory in design_faults(pipeline, source, 0.1, protection=code).memories.items():
+        data = memory.faults.where(memory.faults.bit < memory.memory.bits)
+        checks += len(memory.faults) - len(data)
+        for key in ("word", "bit", "reads", "critical"):
+            assert np.array_equal(getattr(data, key), getattr(bare.memories[name].faults, key))
+    assert checks > 0
 
 
 @pytest.mark.parametrize("protection", ["none", "secded", "tmr:1"])

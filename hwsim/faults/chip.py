@@ -4,14 +4,16 @@ Cell (word, bit) of memory ``name`` draws a 32-bit number from Philox: counter =
 cell // 4, number of the memory, stream), key = seed, lane = index mod 4. Read as a share of 2**32
 it is the cell's *critical probability* (after the spatial model, see ``Spatial``): the cell fails
 at every bit error rate above it, hence a chip's faults at a higher voltage are among those at a
-lower one, and faults of different technologies at one error rate are the same cells.
+lower one, and faults of different technologies at one error rate are the same cells. Check bits of
+a protected memory are an array of their own beside its data, ``NAME.check``, in the same rows:
+the data bits of a chip fail alike whatever protects them.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from scipy.special import ndtr, ndtri
@@ -97,6 +99,9 @@ class Spatial:
         return -(-words // self.interleave)
 
 
+_BY_FAULT = ("word", "bit", "reads", "critical")
+
+
 @dataclass(frozen=True, eq=False)
 class FaultList:
     """Failing cells of one memory, in the order of (word, bit).
@@ -125,8 +130,16 @@ class FaultList:
 
     def where(self, kept: np.ndarray) -> FaultList:
         """Those for which ``kept``, bool [faults], is set."""
-        fields = {key: getattr(self, key)[kept] for key in ("word", "bit", "reads", "critical")}
-        return replace(self, **fields)
+        return replace(self, **{key: getattr(self, key)[kept] for key in _BY_FAULT})
+
+    def beside(self, higher: FaultList) -> FaultList:
+        """Those of words whose upper bits are the words of ``higher``, which are as many."""
+        higher = replace(higher, bit=higher.bit + self.bits)
+        joined: dict[str, Any] = {
+            key: np.concatenate((getattr(self, key), getattr(higher, key))) for key in _BY_FAULT
+        }
+        order = np.lexsort((joined["bit"], joined["word"]))
+        return replace(self, bits=self.bits + higher.bits, **joined).where(order)
 
 
 class FaultSource(Protocol):
@@ -146,8 +159,10 @@ class FaultSource(Protocol):
         """Failing cells of a memory of ``words`` x ``bits`` at a voltage relative to vmin."""
         ...
 
-    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
-        """The same at a bit error rate, 0..1."""
+    def faults_at(
+        self, memory: str, words: int, bits: int, probability: float, checks: int = 0
+    ) -> FaultList:
+        """The same at a bit error rate, 0..1; words with ``checks`` check bits above their bits."""
         ...
 
 
@@ -174,18 +189,33 @@ class Chip:
         """
         return self.faults_at(memory, words, bits, self.technology.probability(voltage_rel))
 
-    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
-        """The same at a bit error rate (share of cells that fail), 0..1."""
+    def faults_at(
+        self, memory: str, words: int, bits: int, probability: float, checks: int = 0
+    ) -> FaultList:
+        """The same at a bit error rate (share of cells that fail), 0..1.
+
+        With ``checks`` >= 0 check bits above the ``bits`` of each word.
+        """
         if not 0 <= probability <= 1:
             raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
-        number = memory_number(memory)
+        data = self._array(memory, memory, words, bits, probability)
+        if not checks:
+            return data
+        return data.beside(self._array(memory, f"{memory}.check", words, checks, probability))
+
+    def _array(
+        self, memory: str, array: str, words: int, bits: int, probability: float
+    ) -> FaultList:
+        """Failing cells of an array of a memory, with which it shares its rows."""
+        number = memory_number(array)
         rows, columns = self.spatial.rows(words), bits * self.spatial.interleave
         if self.spatial.independent:
             limit = min(int(np.ceil(probability * 2.0**32)), 1 << 32)
             cell, drawn = _scan(rows * columns, limit, number, self._key)
             critical = drawn / 2.0**32
         else:
-            cell, critical = self._clustered(rows, columns, probability, number)
+            shared = memory_number(memory)
+            cell, critical = self._clustered(rows, columns, probability, number, shared)
         order, word, bit = self.spatial.lay(cell, words, bits)
         cell, critical = cell[order], critical[order]
         reads = preferences(self.technology.faults, cell, number, self._key)
@@ -193,19 +223,23 @@ class Chip:
         return FaultList(words, bits, word, bit, reads, critical, errs, key)
 
     def _clustered(
-        self, rows: int, columns: int, probability: float, number: int
+        self, rows: int, columns: int, probability: float, number: int, memory: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Failing physical cells and their critical probabilities, where cells share variance."""
+        """Failing physical cells and their critical probabilities, where cells share variance.
+
+        number, memory: numbers of the array, and of the memory whose rows and banks it lies in.
+        """
         s = self.spatial
         own = np.sqrt(1 - s.column - s.row - s.bank)
 
-        def shared(count: int, stream: int, share: float) -> np.ndarray:
+        def shared(count: int, stream: int, share: float, number: int) -> np.ndarray:
             drawn = _draw(np.arange(count), stream, number, self._key)
             return np.sqrt(share) * ndtri((drawn + 0.5) / 2.0**32)
 
-        by_column = shared(columns, COLUMNS, s.column)
+        by_column = shared(columns, COLUMNS, s.column, number)
         bank = np.arange(rows) * s.banks // max(rows, 1)
-        by_row = shared(rows, ROWS, s.row) + shared(s.banks, BANKS, s.bank)[bank]
+        by_row = shared(rows, ROWS, s.row, memory)
+        by_row += shared(s.banks, BANKS, s.bank, memory)[bank]
         cells, criticals = [np.zeros(0, np.int64)], [np.zeros(0)]
         step = max(1, _CHUNK // columns)
         for first in range(0, rows, step):

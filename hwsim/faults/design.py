@@ -242,7 +242,7 @@ def _memory_faults(
     fields = memory_fields(pipeline, memory)
     code = code.for_values(memory.bits // fields.lanes)
     checks = code.check_bits(memory.bits)
-    faults = chip.faults_at(memory.name, memory.words, memory.bits + checks, rate)
+    faults = chip.faults_at(memory.name, memory.words, memory.bits, rate, checks)
     if (faults.words, faults.bits) != (memory.words, memory.bits + checks):
         raise ChipError(
             f"{memory.name}: has {memory.words} words of {memory.bits + checks} bits, its faults "

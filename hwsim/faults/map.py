@@ -121,8 +121,14 @@ class FaultMap:
         """
         return self.faults_at(memory, words, bits, self.technology.probability(voltage_rel))
 
-    def faults_at(self, memory: str, words: int, bits: int, probability: float) -> FaultList:
-        """The same at a bit error rate, 0..1, of the technology: cells whose own is below fail."""
+    def faults_at(
+        self, memory: str, words: int, bits: int, probability: float, checks: int = 0
+    ) -> FaultList:
+        """The same at a bit error rate, 0..1, of the technology: cells whose own is below fail.
+
+        ``checks`` >= 0 check bits lie behind the ``bits`` of each word, in the same rows.
+        """
+        bits += checks
         if not 0 <= probability <= 1:
             raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
         start, size = self._start(memory), self.cells.size
