@@ -42,7 +42,7 @@ METHODS = ("plain", "clipped", "randbet", "deviation")
 VOLTAGES = tuple(n / 100 for n in range(80, 96, 2))
 REACH = 1.4
 TRAINED_AT = {"fashion_mnist": 1e-2, "cifar10": 3e-3}
-"""Bit error rate in training: at 1 % the small CIFAR-10 network loses eight points without errors."""
+"""Bit error rate in training: at 1 % the small CIFAR-10 network loses eight points at once."""
 
 MODELS: dict[str, dict[str, Any]] = {
     "fashion_mnist": {
