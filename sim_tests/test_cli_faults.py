@@ -174,7 +174,10 @@ def test_several_protections_share_plots_and_chips(
 def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
     cells = np.random.default_rng(0).random((8, 16))
     np.save(tmp_path / "cells.npy", cells)
+    reads = np.random.default_rng(1).integers(-1, 2, (8, 16))
+    np.save(tmp_path / "reads.npy", reads)
     words = ["--map", tmp_path / "cells.npy", "--map-holds", "rate", "--memories", "weight"]
+    words += ["--map-reads", tmp_path / "reads.npy", "--map-interleave", "2"]
     words = ["faults", *inputs, *QUICK, *words, "-o", tmp_path / "out"]
     code, out, err = call(capsys, *words, "--sensitivity", "--per-memory", "--json")
     assert (code, err) == (0, "")
@@ -182,6 +185,8 @@ def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Pa
     assert document["map"] == {
         "file": str(tmp_path / "cells.npy"),
         "holds": "rate",
+        "reads": str(tmp_path / "reads.npy"),
+        "interleave": 2,
         "rows": 8,
         "columns": 16,
         "repetitions": document["memory_bits"] / 128,
@@ -191,7 +196,7 @@ def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Pa
         SRAM,
         *own_answers(small_network()),
         ("weight",),
-        map=FaultMap(SRAM, cells, "rate"),
+        map=FaultMap(SRAM, cells, "rate", reads, interleave=2),
     )
     for row in document["curve"]:
         rate = SRAM.probability(row["voltage_rel"])
@@ -370,6 +375,10 @@ def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -
         (
             ["--map", "cells.npy"],
             "cells.npy: cannot be read (No such file or directory)",
+        ),
+        (
+            ["--map-reads", "reads.npy"],
+            "--map-reads: needs the cells of --map",
         ),
         (
             ["--memories", ""],

@@ -40,6 +40,13 @@ def faults(
     map_holds: Annotated[
         str, typer.Option(help="What a cell of the map says: fails, rate or voltage.")
     ] = "fails",
+    map_reads: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."),
+    ] = None,
+    map_interleave: Annotated[
+        int, typer.Option(min=1, help="Words that share a row of it, bit by bit.")
+    ] = 1,
     voltages: Annotated[
         str | None, typer.Option(metavar="V,V,...", help="Relative to vmin.")
     ] = None,
@@ -116,7 +123,12 @@ def faults(
         raise ConfigError("does not go with --map, which says where cells fail", key="--spatial")
     cells = None
     if cell_map is not None:
-        cells = load_map(cell_map, memory, cast(Holds, map_holds), repeat=True)
+        cells = load_map(
+            cell_map, memory, cast(Holds, map_holds),
+            reads=map_reads, interleave=map_interleave, repeat=True,
+        )  # fmt: skip
+    elif map_reads is not None:
+        raise ConfigError("needs the cells of --map", key="--map-reads")
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -131,7 +143,7 @@ def faults(
         plan,
         prices,
         accelerator.clock_mhz,
-        Names(technology, name, energy.table, str(cell_map or "")),
+        Names(technology, name, energy.table, str(cell_map or ""), str(map_reads or "") or None),
         Records(None if folder is None else folder / _RECORDS),
         out.progress,
     )

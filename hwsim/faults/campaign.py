@@ -56,12 +56,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Names:
-    """What the inputs are called in the result. map: the file, where studies have a map."""
+    """What the inputs are called in the result. map, map_reads: files, where studies have a map."""
 
     technology: str
     data: str
     energy_table: str
     map: str = ""
+    map_reads: str | None = None
 
 
 def measure_faults(
@@ -117,7 +118,7 @@ def measure_faults(
         technology_description=first.technology.description,
         nominal_voltage_rel=first.technology.nominal_rel,
         spatial=vars(first.spatial),
-        map=None if first.map is None else _map(first, first.map, names.map),
+        map=None if first.map is None else _map(first, first.map, names),
         memories=list(first.protections),
         memory_bits=costs[0].cells,
         within=plan.loss,
@@ -134,12 +135,14 @@ def measure_faults(
     )
 
 
-def _map(study: Study, used: FaultMap, file: str) -> CellMap:
+def _map(study: Study, used: FaultMap, names: Names) -> CellMap:
     rows, columns = used.cells.shape
     taken = sum(used.room(*shape) for shape in study.shapes.values())
     return CellMap(
-        file=file,
+        file=names.map,
         holds=used.holds,
+        reads=names.map_reads,
+        interleave=used.interleave,
         rows=rows,
         columns=columns,
         repetitions=taken / used.cells.size,

@@ -149,11 +149,14 @@ class PerMemory(_Section):
 class CellMap(_Section):
     """A user's map of ``rows`` x ``columns`` cells in place of random chips.
 
-    holds: as in ``FaultMap``. repetitions: cells of the memories relative to those of the map.
+    holds, interleave: as in ``FaultMap``. reads: file of what its failing cells read.
+    repetitions: cells of the memories relative to those of the map.
     """
 
     file: str
     holds: str
+    reads: str | None = None
+    interleave: int = 1
     rows: int
     columns: int
     repetitions: float
