@@ -95,9 +95,12 @@ def steps(model: nn.Module, x: Tensor, rate: float) -> dict[str, Callable[[], No
             robust = RobustLoss(model, config, seed=0)
 
         def run() -> None:
-            total = loss(model(x)) if robust is None else robust(x, loss, next(counter), 1.0)[0]
             optimizer.zero_grad()
-            total.backward()
+            if robust is None:
+                loss(model(x)).backward()
+            else:
+                for forward in robust.passes(x, loss, next(counter), 1.0):
+                    forward()[0].backward()
             optimizer.step()
 
         return run

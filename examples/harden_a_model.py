@@ -47,12 +47,11 @@ def train(x: Tensor, y: Tensor, steps: int, error_rate: float) -> FaultInjector:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for step in range(steps):
         rows = torch.randint(len(x), (128,))
-        loss = F.cross_entropy(model(x[rows]), y[rows])
+        optimizer.zero_grad()
+        F.cross_entropy(model(x[rows]), y[rows]).backward()
         if error_rate:
             with faults.errors(rate(step / steps)):
-                loss = loss + F.cross_entropy(model(x[rows]), y[rows])
-        optimizer.zero_grad()
-        loss.backward()
+                F.cross_entropy(model(x[rows]), y[rows]).backward()
         optimizer.step()
         if error_rate:
             clip_weights(model, 0.15)

@@ -3,9 +3,9 @@
 In a training loop of one's own::
 
     faults = FaultInjector(store_weights(model, bits=8), seed=0)
-    loss = criterion(model(x), y)
+    criterion(model(x), y).backward()
     with faults.errors(0.01):
-        loss = loss + criterion(model(x), y)
+        criterion(model(x), y).backward()
 
 which is RandBET (Stutz et al., MLSys 2021, arXiv 2006.13977): clean plus faulty loss, a new
 pattern of errors in each step, gradients straight through to the float weights. The layers of

@@ -32,7 +32,7 @@ from hwsim.models.export import network_input, predict
 from hwsim.models.faults import margin_cross_entropy
 from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
-from hwsim.models.robust import Loss, RobustLoss
+from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
 from hwsim.progress import NoProgress, Progress, Task
 
 _FORMAT = 1
@@ -271,17 +271,23 @@ class _Run:
             self.model.freeze_positions()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(step)
-        loss_of = self._loss(x, y)
-        with self._autocast():
-            if self.robust is None or step < self.freeze_step:
-                logits = self.model(x).float()
-                loss = loss_of(logits)
-            else:
-                share = (step - self.freeze_step) / max(self.steps - self.freeze_step, 1)
-                loss, logits = self.robust(x, loss_of, step, share)
         self.optimizer.zero_grad()
-        loss.backward()
+        done = [self._gradient(forward) for forward in self._passes(step, x, self._loss(x, y))]
         self.optimizer.step()
+        terms, logits = zip(*done, strict=True)
+        return torch.stack(terms).sum(), logits[0]
+
+    def _passes(self, step: int, x: Tensor, loss: Loss) -> list[Pass]:
+        if self.robust is None or step < self.freeze_step:
+            return [clean_pass(self.model, x, loss)]
+        share = (step - self.freeze_step) / max(self.steps - self.freeze_step, 1)
+        return self.robust.passes(x, loss, step, share)
+
+    def _gradient(self, forward: Pass) -> tuple[Tensor, Tensor]:
+        """Loss and logits of a pass, whose gradients are added to those of the parameters."""
+        with self._autocast():
+            loss, logits = forward()
+        loss.backward()
         return loss.detach(), logits.detach()
 
     def _loss(self, x: Tensor, y: Tensor) -> Loss:
