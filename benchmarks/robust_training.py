@@ -39,7 +39,7 @@ from hwsim.progress import make_progress
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
 METHODS = ("plain", "clipped", "randbet", "deviation")
-VOLTAGES = tuple(n / 100 for n in range(80, 96, 2))
+VOLTAGES = tuple(n / 100 for n in range(86, 96, 2))
 REACH = 1.4
 TRAINED_AT = {"fashion_mnist": 1e-2, "cifar10": 3e-3}
 """Bit error rate in training: at 1 % the small CIFAR-10 network loses eight points at once."""
