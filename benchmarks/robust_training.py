@@ -13,6 +13,9 @@ their accelerators (taps and weights), on the same chips for all methods.
 
     python benchmarks/robust_training.py fashion_mnist [--bits 8 4] [--chips 50] [-o DIR]
     python benchmarks/robust_training.py cifar10 --path FOLDER
+
+With --per-memory each memory also gets a voltage of its own, looked for on SEARCH_CHIPS chips and
+the first half of the test images, judged on other chips and the other half.
 """
 
 from __future__ import annotations
@@ -25,21 +28,29 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import build_pipeline
+from hwsim.accelerator import Prices
+from hwsim.config.accelerator import AcceleratorConfig, EnergyConfig
 from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
 from hwsim.faults import load_technology
+from hwsim.faults.costs import memory_energy
 from hwsim.faults.curve import measure_curve
 from hwsim.faults.statistics import StopRule, share
 from hwsim.faults.study import Records, Study
+from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.models.data import Dataset, load_data
 from hwsim.models.export import export_network, network_input
 from hwsim.models.train import save_checkpoint, train
 from hwsim.network import Network, load, save
 from hwsim.progress import make_progress
+from hwsim.run.figures import energy_table
+from hwsim.run.mapping import map_network
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
 METHODS = ("plain", "clipped", "randbet", "deviation")
 VOLTAGES = tuple(n / 100 for n in range(86, 96, 2))
+LEVELS = tuple(n / 100 for n in range(84, 97))
+"""Voltages that single memories may have, besides Vmin."""
+SEARCH_CHIPS = 20
 REACH = 1.4
 TRAINED_AT = {"fashion_mnist": 1e-2, "cifar10": 3e-3}
 """Bit error rate in training: at 1 % the small CIFAR-10 network loses eight points at once."""
@@ -124,6 +135,14 @@ def fine_tuned(data: Dataset, bits: int, method: str, folder: Path) -> Network:
     return load(done)
 
 
+def weight_study(network: Network, data: Dataset) -> Study:
+    """The weight memories of the network's accelerator on the test images."""
+    x = network_input(data.test_x, network.input.bits)
+    technology = load_technology("sram_14nm")
+    pipeline = map_network(network, AcceleratorConfig())
+    return Study(pipeline, technology, x, data.test_y, ("weight",))
+
+
 def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str, Any]:
     """Error on every chip at every rate, and the lowest voltage within a point of clean.
 
@@ -132,9 +151,8 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
     done = folder / f"{network.name}_{chips}chips.json"
     if done.exists():
         return json.loads(done.read_text())
-    technology = load_technology("sram_14nm")
-    x = network_input(data.test_x, network.input.bits)
-    study = Study(build_pipeline(network), technology, x, data.test_y, ("weight",))
+    study = weight_study(network, data)
+    technology = study.technology
     records = Records(folder / "answers.jsonl")
     errors = {}
     for rate in RATES:
@@ -162,6 +180,58 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
     return found
 
 
+def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str, Any]:
+    """A voltage for each memory, and the best single one: energy saved, accuracy on others.
+
+    Kept in ``folder``; delete the file to judge again.
+    """
+    done = folder / f"{network.name}_{chips}chips_supplies.json"
+    if done.exists():
+        return json.loads(done.read_text())
+    study = weight_study(network, data)
+    energy = EnergyConfig()
+    cost = memory_energy(
+        study.pipeline,
+        study.technology,
+        study.protections,
+        Prices(energy_table(energy), energy.voltage_v),
+        AcceleratorConfig().clock_mhz,
+    )
+    records = Records(folder / "answers.jsonl")
+    searched, judged = halves(study)
+    priced = {name: pj for name, pj in cost.accesses.items() if pj > 0}
+    best = search_voltages(searched, priced, LEVELS, chips=SEARCH_CHIPS, records=records)
+    found: dict[str, Any] = {"clean_error": 1 - judged.clean / judged.images}
+    for name, assignment in (("single", best.uniform), ("own", best.best)):
+        voltages = {**dict.fromkeys(cost.accesses, 1.0), **assignment.voltages}
+        seen = judge_voltages(judged, voltages, StopRule(chips), seed=SEARCH_CHIPS, records=records)
+        found[name] = {
+            "voltages": voltages,
+            "energy_saved_vs_vmin": 1 - cost.rel_vmin(voltages),
+            "error": 1 - seen.mean,
+            "error_width": seen.width,
+        }
+    done.write_text(json.dumps(found) + "\n")
+    return found
+
+
+def supplies_table(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown: error in % without errors, and at the voltages found, with what these save."""
+    head = ["weights", "clean", "one voltage", "error", "energy saved"]
+    head += ["voltages", "error", "energy saved"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name, found in results.items():
+        cells = [name, f"{100 * found['clean_error']:.2f}"]
+        for way in ("single", "own"):
+            supply = found[way]
+            low, high = min(supply["voltages"].values()), max(supply["voltages"].values())
+            cells.append(f"{high:.2f}" if low == high else f"{low:.2f} to {high:.2f}")
+            cells.append(f"{100 * supply['error']:.2f} ± {50 * supply['error_width']:.2f}")
+            cells.append(f"{100 * supply['energy_saved_vs_vmin']:.1f} %")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown: test error in % with the half width of its 95 % interval over the chips."""
     head = ["weights", "clean", *(f"p = {100 * rate:g} %" for rate in RATES)]
@@ -185,6 +255,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, nargs="+", default=[8, 4], choices=range(2, 9))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--chips", type=int, default=50)
+    parser.add_argument("--per-memory", action="store_true")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     folder = arguments.output or Path("runs") / f"robust_{arguments.data}"
@@ -200,6 +271,12 @@ def main() -> None:
         results[name] = judge(network, data, arguments.chips, folder)
         print(f"{name}: judged on {arguments.chips} chips", file=sys.stderr, flush=True)
     print(table(results))
+    if arguments.per_memory:
+        supplies = {}
+        for name, network in networks.items():
+            supplies[name] = judge_supplies(network, data, arguments.chips, folder)
+            print(f"{name}: voltages found", file=sys.stderr, flush=True)
+        print("\n" + supplies_table(supplies))
 
 
 if __name__ == "__main__":
