@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from support.random_networks import Limits, random_input, random_network
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor, kernels
 from hwsim.execute.chains import make_chains
+from hwsim.execute.circuit import Change, Circuit
 from hwsim.execute.kernels import LANES
 from hwsim.execute.layout import Layout, storage_for
 from hwsim.execute.plan import make_plan
@@ -155,7 +157,7 @@ def test_kernels_stay_in_bounds() -> None:
 @pytest.mark.parametrize("join", [("b", "s"), ("s", "b")])
 def test_what_is_fused(join: tuple[str, str]) -> None:
     network = residual(join)
-    names = [[op.name for op in chain.ops] for chain in make_chains(network, fuse=True)]
+    names = [[op.name for op in chain.ops] for chain in make_chains(Circuit(network), fuse=True)]
     assert names == [
         ["stem_acc", "stem"],
         ["a_acc", "a"],
@@ -170,9 +172,9 @@ def test_what_is_fused(join: tuple[str, str]) -> None:
 
 def test_without_fusion_every_tensor_is_written() -> None:
     network = residual()
-    plan = make_plan(network, fuse=False)
+    plan = make_plan(Circuit(network), fuse=False)
     assert set(plan.layouts) == set(network.types)
-    assert set(make_plan(network, fuse=True).layouts) == {
+    assert set(make_plan(Circuit(network), fuse=True).layouts) == {
         INPUT, "stem", "a", "out", "pooled", "logits", "label",
     }  # fmt: skip
 
@@ -185,7 +187,7 @@ def test_a_tensor_with_two_readers_is_not_fused_away() -> None:
         Add("y", ("a", "b")),
     )
     network = Network("n", TensorType(2, 4, 4, 4), ops)
-    chains = [[op.name for op in chain.ops] for chain in make_chains(network, fuse=True)]
+    chains = [[op.name for op in chain.ops] for chain in make_chains(Circuit(network), fuse=True)]
     assert ["acc"] in chains
     x = random_input(network, 3, 5)
     assert np.array_equal(Executor(network).run(x), evaluate(network, x)["y"])
@@ -198,10 +200,41 @@ def test_wide_sums_are_not_fused_in_32_bits() -> None:
     )  # fmt: skip
     ops = (mux("acc", INPUT, 2, 2), wide, Add("sum", ("a", INPUT)), requantize("y", "sum", 2))
     network = Network("n", TensorType(2, 4, 4, 4), ops)
-    names = [[op.name for op in chain.ops] for chain in make_chains(network, fuse=True)]
+    names = [[op.name for op in chain.ops] for chain in make_chains(Circuit(network), fuse=True)]
     assert names == [["acc", "a"], ["sum"], ["y"]]
     x = random_input(network, 3, 5)
     assert np.array_equal(Executor(network).run(x), evaluate(network, x)["y"])
+
+
+class ClearOddFrames:
+    """An edit: frames of odd number become 0."""
+
+    def bind(self, layout: Layout) -> Change:
+        def change(flat: np.ndarray, first: int, count: int) -> None:
+            odd = np.arange(first, first + count) % 2 == 1
+            layout.inside(flat)[..., :count][..., odd] = 0
+
+        return change
+
+
+@pytest.mark.parametrize("name", ["stem", "a", "b", "s", "out"])
+@pytest.mark.parametrize("first", [0, 7])
+def test_edits_come_before_any_reader(name: str, first: int) -> None:
+    """Whatever would be fused with the tensor; and they see the numbers of the frames."""
+    network = residual()
+    x = random_input(network, 4, 70)
+    none = np.zeros(4, np.int64)
+    cleared = tuple(
+        replace(op, multiplier=none, bias=none) if op.name == name else op for op in network.ops
+    )  # fmt: skip
+    even, odd = evaluate(network, x), evaluate(replace(network, ops=cleared), x)
+    is_odd = (np.arange(70) + first).reshape(-1, 1, 1, 1) % 2 == 1
+    expected = {tensor: np.where(is_odd, odd[tensor], even[tensor]) for tensor in even}
+    for threads in (1, 2):
+        executor = Executor(Circuit(network, edits={name: (ClearOddFrames(),)}), threads)
+        assert np.array_equal(executor.run(x, first), expected["label"])
+        found = executor.tensors(x, first)
+        assert all(np.array_equal(found[tensor], expected[tensor]) for tensor in expected)
 
 
 def test_buffers_are_shared() -> None:
@@ -212,7 +245,7 @@ def test_buffers_are_shared() -> None:
         last = f"y{n}"
     ops.append(MaxPool2d("y", (last,), (2, 2), (2, 2)))
     network = Network("n", TensorType(4, 6, 6, 4), tuple(ops))
-    buffers = make_plan(network, fuse=True).allocate()
+    buffers = make_plan(Circuit(network), fuse=True).allocate()
     addresses = {name: buffer.ctypes.data for name, buffer in buffers.items()}
     assert len(set(addresses.values())) == 5  # input, two in turns, the last (no border), output
     x = random_input(network, 1, 3)

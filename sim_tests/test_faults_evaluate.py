@@ -20,9 +20,10 @@ from hwsim.accelerator import Fold, Pipeline, build_pipeline
 from hwsim.accelerator.memories import ROLES
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
+from hwsim.faults.circuit import faulty_circuit
 from hwsim.faults.ecc import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
-from hwsim.network import Alphabet, Linear, Network, TensorType, evaluate
+from hwsim.network import Alphabet, Linear, Network, Requantize, TensorType, evaluate
 
 LIMITS = Limits(channels=5, size=6)
 FRAMES = 3
@@ -74,6 +75,17 @@ def test_random_networks(seed: int) -> None:
         faults = design_faults(pipeline, chip(kind, seed), rate)
         tensors = compare(faults, x, first=seed * 11)
         assert equal(by_stage(faults, by_step=True).tensors(x, seed * 11), tensors)
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_protected_random_networks(seed: int) -> None:
+    pipeline = random_pipeline(seed, LIMITS, FRAMES)
+    if pipeline is None:
+        pytest.skip("this network is not mapped")
+    x = random_input(pipeline.network, seed, FRAMES)
+    code = parse_protection(["parity", "secded", "secded:zero", "tmr:1"][seed % 4])
+    for rate in RATES:
+        compare(design_faults(pipeline, chip("flip", seed), rate, protection=code), x, seed * 7)
 
 
 @pytest.mark.slow
@@ -172,6 +184,19 @@ def test_output_is_what_leaves_the_output_fifo(pipeline: Pipeline) -> None:
     assert executor.accuracy(x, 3 - classes.ravel()) == 1
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_errors_that_always_occur_are_a_circuit(pipeline: Pipeline, kind: str) -> None:
+    """Which is the fast way; it may not fall back to the other without anybody noticing."""
+    x = residual_images(70)
+    for rate in RATES:
+        faults = design_faults(pipeline, chip(kind, 3), rate)
+        circuit = faulty_circuit(faults)
+        assert (circuit is None) == kind.startswith("transient")
+        if circuit is not None:
+            assert circuit.edits
+            assert equal(FaultyExecutor(faults).tensors(x, 9), by_stage(faults).tensors(x, 9))
+
+
 def test_faulty_stores_are_another_network(pipeline: Pipeline) -> None:
     x = residual_images(FRAMES)
     faults = design_faults(pipeline, chip("flip", 4), 0.01, ["weight"])
@@ -196,6 +221,20 @@ def test_accumulators_overflow_where_the_hardware_does() -> None:
     assert faulty_network(faults) is None
     x = np.array([[[[15]]], [[[3]]]])
     assert FaultyExecutor(faults).run(x).ravel().tolist() == [-15 & 15, -3 & 15]
+    compare(faults, x, 0)
+
+
+def test_requantizers_overflow_where_the_hardware_does() -> None:
+    """Multiplier 3 and bias 10 read as -4 and -11, and -4 * 15 - 11 does not fit 7 bits."""
+    op = Requantize("out", ("input",), np.array([3, 3]), np.array([10, 10]), 0, -64, 63)
+    pipeline = build_pipeline(Network("n", TensorType(2, 1, 1, 4), (op,)))
+    faults = design_faults(pipeline, chip("flip", 0), 1.0, ["constants"])
+    assert faulty_network(faults) is None
+    circuit = faulty_circuit(faults)
+    assert circuit is not None
+    assert circuit.sum_bits == {"out": 7}
+    x = np.array([[[[15]], [[3]]]])
+    assert FaultyExecutor(faults).run(x).ravel().tolist() == [-71 + 128, -23]
     compare(faults, x, 0)
 
 

@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwsim.execute.layout import storage_for
+from hwsim.execute.circuit import Circuit
+from hwsim.execute.layout import fits_32, storage_for
 from hwsim.execute.terms import TERMS
-from hwsim.network import INPUT, Add, Network, Op, Requantize, TensorType
+from hwsim.network import INPUT, Add, Op, Requantize
 
 
 @dataclass(frozen=True)
 class Chain:
     """Ops of one step: ``last(first(head) + inner(other))``, where all but ``head`` may lack.
 
-    head: any op; only one of those in TERMS is followed by others. first, inner, last: the
-    requantizers; a Requantize at the head is its own ``first``. add, other: the addition and the
-    name of the tensor that is added.
+    head: any op; only one of those in TERMS, or with a register, is followed by others. first,
+    inner, last: the requantizers; a Requantize at the head is its own ``first``. add, other: the
+    addition and the name of the tensor that is added.
     """
 
     head: Op
@@ -38,67 +39,53 @@ class Chain:
         return self.ops[-1].name
 
 
-def make_chains(network: Network, *, fuse: bool) -> list[Chain]:
+def make_chains(circuit: Circuit, *, fuse: bool) -> list[Chain]:
     """Every op of the network in just one chain; chains in an order in which they can run."""
+    network = circuit.network
     chains: list[Chain] = []
     taken: set[str] = set()
     # Real sums first: they gain most, and a requantizer on a shortcut is then left to them.
     for op in sorted(network.ops, key=lambda op: isinstance(op, Requantize)):
         if op.name not in taken:
-            chain = _grow(network, op, taken) if fuse else _alone(op)
+            chain = _grow(circuit, op, taken) if fuse else _alone(op)
             chains.append(chain)
             taken.update(link.name for link in chain.ops)
     position = {op.name: n for n, op in enumerate(network.ops)}
     return sorted(chains, key=lambda chain: position[chain.output])
 
 
-def is_narrow(op: Requantize, x: TensorType) -> bool:
-    """True when ``op`` needs no more than 32-bit arithmetic and results for inputs of type x."""
-    lo, hi = op.sum_range(x)
-    return _fits_32(min(lo, op.lo, x.lo), max(hi, op.hi, x.hi))
-
-
-def _fits_32(lo: int, hi: int) -> bool:
-    return storage_for(lo, hi) is not np.int64
-
-
 def _alone(op: Op) -> Chain:
     return Chain(op, first=op if isinstance(op, Requantize) else None)
 
 
-def _grow(network: Network, head: Op, taken: set[str]) -> Chain:
+def _grow(circuit: Circuit, head: Op, taken: set[str]) -> Chain:
     chain = _alone(head)
-    if type(head) not in TERMS:
+    if type(head) not in TERMS and head.name not in circuit.registers:
         return chain
-    types = network.types
+    types = circuit.types
     tensor = head.name
-    reader = _only_reader(network, tensor)
+    reader = circuit.only_reader(tensor)
     if chain.first is None and isinstance(reader, Requantize):
         chain = Chain(head, reader)
         tensor = reader.name
-        reader = _only_reader(network, tensor)
+        reader = circuit.only_reader(tensor)
     if not isinstance(reader, Add) or reader.name in taken or len(set(reader.inputs)) == 1:
         return chain
     first = chain.first
-    narrow = first is None or is_narrow(first, types[first.inputs[0]])
-    other, inner = _other(network, reader, tensor, taken)
+    narrow = first is None or circuit.is_narrow(first)
+    other, inner = _other(circuit, reader, tensor, taken)
     types_in = [types[name] for name in (reader.name, tensor, other)]
-    narrow = narrow and all(_fits_32(t.lo, t.hi) for t in types_in)
+    narrow = narrow and all(fits_32(t.lo, t.hi) for t in types_in)
     if not narrow or storage_for(types[other].lo, types[other].hi) is not np.int8:
         return chain
-    last = _only_reader(network, reader.name)
-    if not isinstance(last, Requantize) or not is_narrow(last, types[reader.name]):
+    last = circuit.only_reader(reader.name)
+    if not isinstance(last, Requantize) or not circuit.is_narrow(last):
         last = None
     return Chain(head, first, reader, other, inner, last)
 
 
-def _only_reader(network: Network, tensor: str) -> Op | None:
-    readers = network.consumers(tensor)
-    return readers[0] if len(readers) == 1 else None
-
-
 def _other(
-    network: Network, add: Add, tensor: str, taken: set[str]
+    circuit: Circuit, add: Add, tensor: str, taken: set[str]
 ) -> tuple[str, Requantize | None]:
     """The tensor to add to ``tensor``, and the requantizer to apply to it on the way.
 
@@ -107,12 +94,12 @@ def _other(
     other = add.inputs[1] if add.inputs[0] == tensor else add.inputs[0]
     if other == INPUT:
         return other, None
-    op = network[other]
-    if not isinstance(op, Requantize) or other in taken or len(network.consumers(other)) > 1:
+    op = circuit.network[other]
+    if not isinstance(op, Requantize) or other in taken or circuit.only_reader(other) is None:
         return other, None
     source = op.inputs[0]
-    t = network.types[source]
-    stored = source == INPUT or len(network.consumers(source)) > 1
-    if stored and is_narrow(op, t) and storage_for(t.lo, t.hi) is np.int8:
+    t = circuit.types[source]
+    stored = source == INPUT or circuit.only_reader(source) is None
+    if stored and circuit.is_narrow(op) and storage_for(t.lo, t.hi) is np.int8:
         return source, op
     return other, None

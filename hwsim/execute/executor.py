@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from hwsim.errors import NetworkError
+from hwsim.execute.circuit import Circuit
 from hwsim.execute.kernels import LANES
 from hwsim.execute.plan import Buffers, Plan, make_plan
 from hwsim.network import INPUT, ArgMax, Network
@@ -22,32 +23,37 @@ class Executor:
     Images are worked on in blocks of 64, several blocks at once. threads: how many; by default
     as many as the process may use CPUs. The first run compiles kernels (seconds; cached on disk).
     An executor may be used from several threads and holds no memory between calls.
+
+    network: or a circuit, whose edits depend on the number of a frame: image n of a run is frame
+    ``first_frame + n``.
     """
 
-    def __init__(self, network: Network, threads: int | None = None):
+    def __init__(self, network: Network | Circuit, threads: int | None = None):
         if threads is not None and (type(threads) is not int or threads < 1):
             raise NetworkError(f"threads must be a positive integer, not {threads!r}")
-        self.network = network
+        self._circuit = network if isinstance(network, Circuit) else Circuit(network)
+        self.network = self._circuit.network
         self.threads = threads or _available_cpus()
 
     @cached_property
     def _fused(self) -> Plan:
-        return make_plan(self.network, fuse=True)
+        return make_plan(self._circuit, fuse=True)
 
     @cached_property
     def _whole(self) -> Plan:
-        return make_plan(self.network, fuse=False)
+        return make_plan(self._circuit, fuse=False)
 
-    def run(self, x: np.ndarray) -> np.ndarray:
+    def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
         """Output int64 [images, channels, height, width] for x [images, channels, height, width].
 
         Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
         """
-        return self._evaluate(self._fused, x, [self.network.output])[self.network.output]
+        output = self.network.output
+        return self._evaluate(self._fused, x, first_frame, [output])[output]
 
-    def tensors(self, x: np.ndarray) -> dict[str, np.ndarray]:
+    def tensors(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
         """Every tensor by name, the input included, int64; arguments and errors as ``run``."""
-        return self._evaluate(self._whole, x, self.network.types)
+        return self._evaluate(self._whole, x, first_frame, self._circuit.types)
 
     def accuracy(self, x: np.ndarray, labels: np.ndarray) -> float:
         """Share (0..1) of images whose class is ``labels`` [images].
@@ -56,12 +62,13 @@ class Executor:
         """
         return share_right(self.network, self.run, x, labels)
 
-    def _evaluate(self, plan: Plan, x: np.ndarray, names: Iterable[str]) -> dict[str, np.ndarray]:
+    def _evaluate(
+        self, plan: Plan, x: np.ndarray, first_frame: int, names: Iterable[str]
+    ) -> dict[str, np.ndarray]:
         """The named tensors; every worker takes block after block, in buffers of its own."""
         x = check_input(self.network, x)
-        results = {
-            name: np.empty((len(x), *self.network.types[name].shape), np.int64) for name in names
-        }
+        types = self._circuit.types
+        results = {name: np.empty((len(x), *types[name].shape), np.int64) for name in names}
         starts = iter(range(0, len(x), LANES))
 
         def work() -> None:
@@ -72,6 +79,8 @@ class Executor:
                 _keep(plan, INPUT, buffers, block, results)
                 for step in plan.steps:
                     step.run(buffers)
+                    for change in plan.changes.get(step.output, ()):
+                        change(buffers[step.output], first_frame + start, block.stop - start)
                     _keep(plan, step.output, buffers, block, results)
 
         workers = min(self.threads, -(-len(x) // LANES))

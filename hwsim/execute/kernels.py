@@ -169,22 +169,71 @@ def weighted_sum(x, first, offset, weight, start, size, step, form, scale, limit
 
 
 @njit
+def held_sum(  # type: ignore[no-untyped-def]
+    held, x, first, offset, weight, start, size, step, form, scale, limits, other, out, at
+):
+    """Sums, or maxima, that are read back from a register between the steps that take terms.
+
+    held: (steps, maximum, keep, put, flip, changed, spare, signed). Output o takes the terms
+    first[o * steps + n] .. in step n, before which, but for n = 0, where changed[o] is set the
+    register's v becomes ``((v & keep[o]) | put[o]) ^ flip[o]``. Of its 64 bits the topmost
+    ``spare`` are no bits of the register. Other parameters as weighted_sum.
+    """
+    steps, maximum, keep, put, flip, changed, spare, signed = held
+    tile = numba.carray(_stack(start, _TILE), _TILE)  # type: ignore[call-arg]
+    for p in range(size[1]):
+        for q in range(0, size[2], PIXELS):
+            base = np.uintp(p * step[0] + q * step[1])
+            for o in range(size[0]):
+                for b in range(_tile):
+                    tile[b] = start[o]
+                for n in range(steps):
+                    if n > 0 and changed[o]:
+                        for b in range(_tile):
+                            v = ((tile[b] & keep[o]) | put[o]) ^ flip[o]
+                            tile[b] = _keep(v, spare, signed)
+                    for t in range(first[o * steps + n], first[o * steps + n + 1]):
+                        a, w = base + offset[t], weight[t]
+                        for m in range(_pixels):
+                            s = m * np.uintp(step[1])
+                            for b in range(_lanes):
+                                v = np.int64(x[a + s + b])
+                                if maximum:
+                                    v = max(np.int64(tile[m * _lanes + b]), v)
+                                else:
+                                    v = tile[m * _lanes + b] + v * w
+                                tile[m * _lanes + b] = v
+                for b in range(_tile):
+                    tile[b] = _keep(np.int64(tile[b]), spare, signed)
+                _finish(tile, o, p, q, size, form, scale, limits, other, out, at)
+
+
+@njit
+def _keep(v, spare, signed):  # type: ignore[no-untyped-def]
+    """``v`` without its topmost ``spare`` bits, as two's complement when ``signed``."""
+    if signed:
+        return v << spare >> spare
+    return v & (np.int64(-1) ^ (np.int64(-1) << (np.int64(64) - spare)))
+
+
+@njit
 def _finish(tile, o, p, q, size, form, scale, limits, other, out, at):  # type: ignore[no-untyped-def]
     """Requantize the accumulators of output channel ``o`` and store them.
 
     With requantizers r(n, v) = clamp((v * scale[o, n, 0] + scale[o, n, 1]) >> limits[n, 0],
     limits[n, 1], limits[n, 2]), the result is by ``form``
-    WIDE: r(0, sum) in 64 bits; NARROW: r(0, sum) in 32 bits;
+    WIDE: r(0, sum) in 64 bits, where limits[0, 3] is how many of them a shift to the left and back
+    drops (limits[0, 0] counts the way back too); NARROW: r(0, sum) in 32 bits;
     ADD: r(2, r(0, sum) + r(1, other)) in 32 bits, where other is an int8 tensor.
-    scale, limits: int64 [outputs, 3, 2] and [3, 3].
+    scale, limits: int64 [outputs, 3, 2] and [3, 4].
     """
     a = np.uintp(at[0][0] + o * at[0][1] + p * at[0][2] + q * LANES)
     count = np.uintp(min(PIXELS, size[2] - q)) * _lanes
     if form == WIDE:
         m, c = scale[o, 0, 0], scale[o, 0, 1]
-        shift, lo, hi = limits[0, 0], limits[0, 1], limits[0, 2]
+        shift, lo, hi, up = limits[0, 0], limits[0, 1], limits[0, 2], limits[0, 3]
         for b in range(count):
-            out[a + b] = max(lo, min(hi, (tile[b] * m + c) >> shift))
+            out[a + b] = max(lo, min(hi, (tile[b] * m + c) << up >> shift))
         return
     m0, c0 = np.int32(scale[o, 0, 0]), np.int32(scale[o, 0, 1])
     s0, lo0, hi0 = np.int32(limits[0, 0]), np.int32(limits[0, 1]), np.int32(limits[0, 2])

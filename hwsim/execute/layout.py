@@ -25,6 +25,11 @@ def storage_for(lo: int, hi: int) -> Storage:
     raise ValueError(f"{lo}..{hi} does not fit 64 bits")
 
 
+def fits_32(lo: int, hi: int) -> bool:
+    """Whether 32 bits, signed, hold ``lo..hi``."""
+    return storage_for(lo, hi) is not np.int64
+
+
 @dataclass(frozen=True)
 class Layout:
     """A block [channels, rows, columns, LANES] with ``pad`` zeros around each channel.

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.execute import kernels
-from hwsim.execute.chains import Chain, is_narrow, make_chains
-from hwsim.execute.layout import Layout, storage_for
-from hwsim.execute.terms import TERMS, make_sum, window
+from hwsim.execute.chains import Chain, make_chains
+from hwsim.execute.circuit import Change, Circuit
+from hwsim.execute.layout import Layout, fits_32, storage_for
+from hwsim.execute.terms import TERMS, make_held_sum, make_sum, window
 from hwsim.network import (
     INPUT,
     Add,
@@ -18,10 +19,8 @@ from hwsim.network import (
     Flatten,
     GlobalMaxPool,
     MaxPool2d,
-    Network,
     Op,
     Requantize,
-    TensorType,
 )
 
 Buffers = dict[str, np.ndarray]
@@ -39,10 +38,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order, and the layout of every tensor that is written, the input's first."""
+    """Steps in order, and the layout of every tensor that is written, the input's first.
+
+    changes: of tensors by name, to be made once they are written.
+    """
 
     steps: tuple[Step, ...]
     layouts: dict[str, Layout]
+    changes: dict[str, tuple[Change, ...]]
 
     def allocate(self) -> Buffers:
         """Buffers for one block of images; tensors share one when their lives do not overlap.
@@ -62,23 +65,27 @@ class Plan:
         return buffers
 
 
-def make_plan(network: Network, *, fuse: bool) -> Plan:
-    """Plan for ``network``.
+def make_plan(circuit: Circuit, *, fuse: bool) -> Plan:
+    """Plan for ``circuit``.
 
     fuse: a sum takes the requantizers and the addition behind it along (see Chain), so that what
     lies between never reaches memory; without it every tensor of the network is written.
     """
-    chains = make_chains(network, fuse=fuse)
+    chains = make_chains(circuit, fuse=fuse)
     written = [INPUT, *(chain.output for chain in chains)]
-    layouts = {name: _layout(network, name) for name in written}
-    return Plan(tuple(_step(network, chain, layouts) for chain in chains), layouts)
+    layouts = {name: _layout(circuit, name) for name in written}
+    changes = {
+        name: tuple(edit.bind(layouts[name]) for edit in edits)
+        for name, edits in circuit.edits.items()
+    }
+    return Plan(tuple(_step(circuit, chain, layouts) for chain in chains), layouts, changes)
 
 
-def _layout(network: Network, name: str) -> Layout:
-    readers = network.consumers(name)
+def _layout(circuit: Circuit, name: str) -> Layout:
+    readers = circuit.network.consumers(name)
     pads = [getattr(op, "pad", (0, 0)) for op in readers] or [(0, 0)]
     strides = [getattr(op, "stride", (1, 1))[1] for op in readers] or [1]
-    t = network.types[name]
+    t = circuit.types[name]
     pad = max(y for y, _ in pads), max(x for _, x in pads)
     return Layout(t, storage_for(t.lo, t.hi), pad, max(strides))
 
@@ -86,27 +93,30 @@ def _layout(network: Network, name: str) -> Layout:
 # -- steps -----------------------------------------------------------------------------------------
 
 
-def _step(network: Network, chain: Chain, layouts: dict[str, Layout]) -> Step:
+def _step(circuit: Circuit, chain: Chain, layouts: dict[str, Layout]) -> Step:
     op = chain.head
-    if type(op) in TERMS:
-        return _sum_step(network, chain, layouts)
+    if type(op) in TERMS or op.name in circuit.registers:
+        return _sum_step(circuit, chain, layouts)
     names = (*op.inputs, op.name)
     run = _MAKE[type(op)](op, *(layouts[name] for name in names))
     return Step(op.inputs, op.name, lambda buffers: run(*(buffers[name] for name in names)))
 
 
-def _sum_step(network: Network, chain: Chain, layouts: dict[str, Layout]) -> Step:
+def _sum_step(circuit: Circuit, chain: Chain, layouts: dict[str, Layout]) -> Step:
     """A sum and the ops fused behind it."""
     head, other, output = chain.head, chain.other, chain.output
     (source,) = head.inputs
     x, y = layouts[source], layouts[output]
     z = layouts[other] if other else y
-    summed = x.type if isinstance(head, Requantize) else network.types[head.name]
-    call = make_sum(head, x, summed.lo, summed.hi)
+    summed = x.type if isinstance(head, Requantize) else circuit.types[head.name]
+    register = circuit.registers.get(head.name)
+    call = make_held_sum(head, x, register) if register else make_sum(head, x, summed.lo, summed.hi)
     form = kernels.ADD if chain.add else kernels.NARROW
-    if not chain.add and not _narrow(chain.first, summed):
+    narrow = circuit.is_narrow(chain.first) if chain.first else fits_32(summed.lo, summed.hi)
+    if not chain.add and not narrow:
         form = kernels.WIDE
-    scale, limits = _scales((chain.first, chain.inner, chain.last), y.type.channels, form)
+    requantizers = chain.first, chain.inner, chain.last
+    scale, limits = _scales(circuit, requantizers, y.type.channels, form)
     size, step = y.type.shape, _strides(head, x)
     at = (y.first, y.channel, y.row), (z.first, z.channel, z.row)
 
@@ -128,27 +138,22 @@ def _strides(op: Op, x: Layout) -> tuple[int, int]:
     return vertical * x.row, horizontal * kernels.LANES
 
 
-def _narrow(first: Requantize | None, summed: TensorType) -> bool:
-    if first is None:
-        return storage_for(summed.lo, summed.hi) is not np.int64
-    return is_narrow(first, summed)
-
-
 def _scales(
-    requantizers: tuple[Requantize | None, ...], channels: int, form: int
+    circuit: Circuit, requantizers: tuple[Requantize | None, ...], channels: int, form: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Arguments ``scale`` and ``limits`` of kernels._finish; what is absent changes nothing."""
     bits = 64 if form == kernels.WIDE else 32
     scale = np.zeros((channels, len(requantizers), 2), np.int64)
-    limits = np.zeros((len(requantizers), 3), np.int64)
+    limits = np.zeros((len(requantizers), 4), np.int64)
     for n, op in enumerate(requantizers):
         if op is None:
             scale[:, n, 0] = 1
-            limits[n] = 0, -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+            limits[n] = 0, -(1 << (bits - 1)), (1 << (bits - 1)) - 1, 0
         else:
             scale[:, n, 0], scale[:, n, 1] = op.multiplier, op.bias
+            up = bits - circuit.sum_bits.get(op.name, bits)
             # All bits from the last on are copies of the sign, so a longer shift changes nothing.
-            limits[n] = min(op.shift, bits - 1), op.lo, op.hi
+            limits[n] = min(op.shift + up, bits - 1), op.lo, op.hi, up
     return scale, limits
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hwsim.execute import kernels
+from hwsim.execute.circuit import Register
 from hwsim.execute.layout import Layout, storage_for
 from hwsim.network import (
     AvgPool2d,
@@ -95,6 +96,32 @@ def make_sum(op: Op, x: Layout, lo: int, hi: int) -> Sum:
     narrow = x.dtype is np.int8 and _sums_fit(x, largest, np.int16)
     weights = weight[keep].astype(np.int16 if narrow else accumulator)
     return Sum(kernels.weighted_sum, first, offset, weights, np.zeros(len(weight), accumulator))
+
+
+def make_held_sum(op: Op, x: Layout, register: Register) -> Sum:
+    """The sum, or the maximum, ``op`` in ``register`` over a tensor laid out as ``x``."""
+    offset, weight = TERMS.get(type(op), window)(op, x)
+    steps = int(register.step.max()) + 1
+    outputs = np.arange(len(weight))[:, np.newaxis]
+    order = np.argsort(register.step, axis=1, kind="stable")
+    offset, weight, step = (each[outputs, order] for each in (offset, weight, register.step))
+    keep = weight != 0
+    first = np.zeros(len(weight) * steps + 1, np.int64)
+    np.add.at(first[1:], (outputs * steps + step)[keep], 1)
+    first = np.cumsum(first)
+    t, masks = register.type, (register.keep, register.put, register.flip)
+    maximum = isinstance(op, GlobalMaxPool)
+    accumulator: Any = max(storage_for(t.lo, t.hi), np.int32, key=_itemsize)
+    start: np.ndarray = np.full(len(weight), t.lo if maximum else 0, accumulator)
+    changed = (register.keep & ~register.flip) != -1
+    held = (steps, maximum, *masks, changed, 64 - t.bits, t.signed)
+    return Sum(
+        lambda *arguments: kernels.held_sum(held, *arguments),
+        first,
+        offset[keep].astype(np.uintp),
+        weight[keep].astype(accumulator),
+        start,
+    )
 
 
 _WIDER: dict[Any, Any] = {

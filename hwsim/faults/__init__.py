@@ -1,10 +1,10 @@
 """Memories at low supply voltage: which cells fail, and what the voltage saves."""
 
 from hwsim.faults.chip import Chip, ChipError, FaultList, FaultSource, Spatial
+from hwsim.faults.circuit import faulty_network
 from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.faults.map import FaultMap, load_map
-from hwsim.faults.network import faulty_network
 from hwsim.faults.technology import (
     ExponentialLaw,
     FaultModel,

@@ -12,10 +12,10 @@ from hwsim.accelerator import SINK, SOURCE
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.execute.executor import share_right
+from hwsim.faults.circuit import faulty_circuit
 from hwsim.faults.design import DesignFaults
-from hwsim.faults.network import faulty_network
 from hwsim.faults.stages import StageEvaluator, read_fifo
-from hwsim.network import INPUT, Flatten, Network
+from hwsim.network import INPUT, Flatten
 from hwsim.network.reference import check_input
 
 _BLOCK = 64
@@ -25,10 +25,10 @@ _BLOCK = 64
 class FaultyExecutor:
     """Evaluates the network of ``faults.pipeline`` as the accelerator with these faults does.
 
-    Where the faults amount to another network (``faulty_network``) that one is evaluated, as fast
-    as any; else stage by stage (``hwsim.faults.stages``). Frames count from reset: words of FIFOs
-    and windows, and with them the errors, depend on a frame's number. threads: how many; by
-    default as many as the process may use CPUs.
+    Where the faults amount to a circuit (``faulty_circuit``), as errors do that always occur, that
+    one is evaluated, about as fast as a network; else stage by stage (``hwsim.faults.stages``).
+    Frames count from reset: words of FIFOs and windows, and with them the errors, depend on a
+    frame's number. threads: how many; by default as many as the process may use CPUs.
     """
 
     def __init__(self, faults: DesignFaults, threads: int | None = None):
@@ -37,14 +37,9 @@ class FaultyExecutor:
         self.threads = Executor(self.network, threads).threads
 
     @cached_property
-    def faulty_network(self) -> Network | None:
-        """The network whose evaluation is all there is to do, None where there is none."""
-        return faulty_network(self.faults)
-
-    @cached_property
     def _executor(self) -> Executor | None:
-        network = self.faulty_network
-        return None if network is None else Executor(network, self.threads)
+        circuit = faulty_circuit(self.faults)
+        return None if circuit is None else Executor(circuit, self.threads)
 
     @cached_property
     def _stages(self) -> dict[str, StageEvaluator]:
@@ -59,7 +54,8 @@ class FaultyExecutor:
         leaves its range, and for a negative ``first_frame``.
         """
         if self._executor is not None:
-            return self._executor.run(self._checked(x, first_frame))
+            output = self._executor.run(self._checked(x, first_frame), first_frame)
+            return output.reshape(len(output), *self.network.output_type.shape)
         (last,) = (fifo.name for fifo in self.faults.pipeline.fifos if fifo.consumer == SINK)
         output = self._by_block(x, first_frame, lambda block: {SINK: block.links[last]})[SINK]
         return output.reshape(len(output), *self.network.output_type.shape)
@@ -70,8 +66,9 @@ class FaultyExecutor:
         int64; arguments and errors as ``run``.
         """
         if self._executor is not None:
-            return self._executor.tensors(self._checked(x, first_frame))
-        tensors = self._by_block(x, first_frame, lambda block: block.tensors)
+            tensors = self._executor.tensors(self._checked(x, first_frame), first_frame)
+        else:
+            tensors = self._by_block(x, first_frame, lambda block: block.tensors)
         for op in self.network.ops:
             if isinstance(op, Flatten):
                 tensors[op.name] = tensors[op.inputs[0]]

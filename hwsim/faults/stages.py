@@ -21,10 +21,10 @@ from hwsim.accelerator.weights import weight_store
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults import kernels
+from hwsim.faults.circuit import requantizer, weighted_op
 from hwsim.faults.design import DesignFaults, MemoryFaults
 from hwsim.faults.fields import decode_code, signed, split_constants, split_weights, unsigned
 from hwsim.faults.kernels import HEALTHY, Cells, Geometry, Weights
-from hwsim.faults.network import requantizer, weighted_op
 from hwsim.network import (
     INPUT,
     Add,
@@ -178,14 +178,13 @@ class StageEvaluator:
     def _executor(self) -> Executor | None:
         """Of the op alone; None where no network can have it, with weights as they are read."""
         stage = self.stage
-        op: Op | None = stage.op
-        if stage.kind in _WEIGHTED:
-            op = weighted_op(self.faults, stage)
-        if op is None:
-            return None
+        op = stage.op
+        assert op is not None
         try:
+            if stage.kind in _WEIGHTED:
+                op = weighted_op(self.faults, stage)
             return Executor(_alone(op, self._input_type), threads=1)
-        except NetworkError:  # sums of more than 32 bits
+        except NetworkError:  # weights in no alphabet, sums of more than 32 bits
             return None
 
     @property

@@ -1,0 +1,82 @@
+"""``Circuit``: a network as hardware computes it, whose memories and registers change values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+
+from hwsim.execute.layout import Layout, fits_32
+from hwsim.network import INPUT, Network, Op, Requantize, TensorType
+
+Change = Callable[[np.ndarray, int, int], None]
+"""Changes a tensor's buffer in place: takes it, the number of its first frame, how many frames."""
+
+
+class Edit(Protocol):
+    """What happens to a tensor once it is written."""
+
+    def bind(self, layout: Layout) -> Change:
+        """The change, for buffers laid out as ``layout``."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Register:
+    """Holds the partial results of an op: sums, or maxima, taken in steps.
+
+    type: of the register, which keeps what fits. step: in which step each term is taken,
+    int64 [outputs, terms], those of weight 0 included. keep, put, flip: int64 [outputs]; a step
+    but the first reads v as ``((v & keep) | put) ^ flip``, of which the type's bits count.
+    """
+
+    type: TensorType
+    step: np.ndarray
+    keep: np.ndarray
+    put: np.ndarray
+    flip: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Circuit:
+    """``network`` with what hardware does to its tensors.
+
+    held: types of tensors by name that count in place of what the ops infer. edits: of what ops
+    yield by name, in order. registers: by op. sum_bits: by Requantize, how many bits of
+    ``x * multiplier + bias`` are kept.
+    """
+
+    network: Network
+    held: Mapping[str, TensorType] = field(default_factory=dict)
+    edits: Mapping[str, tuple[Edit, ...]] = field(default_factory=dict)
+    registers: Mapping[str, Register] = field(default_factory=dict)
+    sum_bits: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing but the network."""
+        return not (self.edits or self.registers or self.sum_bits)
+
+    @cached_property
+    def types(self) -> dict[str, TensorType]:
+        """Type of every tensor by name, in topological order, the input first."""
+        types = {INPUT: self.network.input}
+        for op in self.network.ops:
+            held = self.held.get(op.name)
+            types[op.name] = held or op.infer([types[name] for name in op.inputs])
+        return types
+
+    def only_reader(self, tensor: str) -> Op | None:
+        """The one op that may take ``tensor`` before it is in memory, None where there is none."""
+        readers = self.network.consumers(tensor)
+        return readers[0] if len(readers) == 1 and tensor not in self.edits else None
+
+    def is_narrow(self, op: Requantize) -> bool:
+        """True when ``op`` needs no more than 32-bit arithmetic and results."""
+        x = self.types[op.inputs[0]]
+        lo, hi = op.sum_range(x)
+        fits = fits_32(min(lo, op.lo, x.lo), max(hi, op.hi, x.hi))
+        return fits and op.name not in self.sum_bits
