@@ -89,22 +89,30 @@ def extend(value, bits, signed):
 
 
 @njit
-def read(cells, entry, stored, bank, access):
-    """A failing field as it is read; bits of ``stored`` and the result above it mean nothing."""
-    keep, put, flip = cells.keep[entry], cells.put[entry], cells.flip[entry]
-    if cells.errs < ALWAYS:
+def read_field(stored, keep, put, flip, start, key, access, errs):
+    """A failing field as it is read; bits of ``stored`` and the result above it mean nothing.
+
+    keep, put, flip: of its bits. start: its lowest bit in the word. key: of the bank.
+    """
+    if errs < ALWAYS:
         failing = ~keep | flip
-        start = cells.start[cells.field[entry]]
         erring = 0
         for bit in range(64):
             if failing >> bit == 0:
                 break
-            if failing >> bit & 1:
-                at, errs = np.uint64(start + bit), np.uint64(cells.errs)
-                if errs_now(cells.keys[bank], np.uint64(access), at, errs):
-                    erring |= 1 << bit
+            at = np.uint64(start + bit)
+            if failing >> bit & 1 and errs_now(key, np.uint64(access), at, np.uint64(errs)):
+                erring |= 1 << bit
         keep, put, flip = keep | ~erring, put & erring, flip & erring
     return ((stored & keep) | put) ^ flip
+
+
+@njit
+def read(cells, entry, stored, bank, access):
+    """Entry ``entry`` of the failing fields of a memory, as ``read_field``."""
+    start, key = cells.start[cells.field[entry]], cells.keys[bank]
+    keep, put, flip = cells.keep[entry], cells.put[entry], cells.flip[entry]
+    return read_field(stored, keep, put, flip, start, key, access, cells.errs)
 
 
 @njit
@@ -152,75 +160,205 @@ def _read_window(x, taps, cells, bits, signed, geometry, first, n, p, q, beat, s
 
 
 @njit
-def _weight(code, weights):
-    """The weight that a code stands for."""
-    if weights.integer:
-        return extend(code, weights.bits, True)
-    if weights.zero and code >> (weights.bits - 1) & 1:
+def _weight(code, form):
+    """The weight that a code stands for; form: as in ``Weights``, from ``integer`` on."""
+    integer, bits, exponent_bits, zero = form
+    if integer:
+        return extend(code, bits, True)
+    if zero and code >> (bits - 1) & 1:
         return 0
-    size = 1 << (code >> 1 & ((1 << weights.exponent_bits) - 1))
+    size = 1 << (code >> 1 & ((1 << exponent_bits) - 1))
     return -size if code & 1 else size
 
 
 @njit
-def _read_weights(weights, cells, word, access, tap, weight, taps):
-    """One word: tap [outputs, inputs] 0 .. taps, weight [outputs, inputs, positions]."""
-    outputs, inputs, positions = weight.shape
-    for o in range(outputs):
-        for i in range(inputs):
-            tap[o, i] = weights.tap[word, o, i]
-            for t in range(positions):
-                weight[o, i, t] = weights.weight[word, o, i, t]
-    slot = positions + weights.tapped
-    for k in range(cells.first[word], cells.first[word + 1]):
-        pair, part = divmod(cells.field[k], slot)
-        o, i = divmod(pair, inputs)
-        seen = read(cells, k, weights.fields[word, cells.field[k]], 0, access)
-        if weights.tapped and part == 0:
-            tap[o, i] = min(seen, taps)
-        else:
-            weight[o, i, part - weights.tapped] = _weight(seen, weights)
+def _parts(cells):
+    """Fields of ``Cells`` as a plain tuple.
+
+    To use a named tuple's array inside a loop costs more than what is done with it.
+    """
+    return cells.first, cells.field, cells.keep, cells.put, cells.flip, cells.start, cells.keys
 
 
 @njit
-def mac_steps(x, out, of, geometry, window, weights, changing, sums, total, first):
+def _read_weights(stores, tapped, form, parts, errs, word, access, tap, weight, taps):
+    """One word: tap [1, outputs, inputs] 0 .. taps, weight [1, outputs, inputs, positions].
+
+    stores: ``tap``, ``weight`` and ``fields`` of ``Weights``. parts: of the failing cells.
+    """
+    taps_stored, weights_stored, fields = stores
+    first, field, keep, put, flip, start, keys = parts
+    outputs, inputs, positions = weight.shape[1:]
+    for o in range(outputs):
+        for i in range(inputs):
+            tap[0, o, i] = taps_stored[word, o, i]
+            for t in range(positions):
+                weight[0, o, i, t] = weights_stored[word, o, i, t]
+    slot = positions + tapped
+    for k in range(first[word], first[word + 1]):
+        f = field[k]
+        pair, part = f // slot, f % slot
+        o, i = pair // inputs, pair % inputs
+        seen = read_field(
+            fields[word, f], keep[k], put[k], flip[k], start[f], keys[0], access, errs
+        )
+        if tapped and part == 0:
+            tap[0, o, i] = min(seen, taps)
+        else:
+            weight[0, o, i, part - tapped] = _weight(seen, form)
+
+
+@njit
+def _find_hits(hits, count, cells, geometry, beats, cols, rows, row, p, q):
+    """Failing fields of the window at (p, q), beat by beat: hits [beats, most, 3], count [beats].
+
+    A hit is a position of the window, the entry in ``cells`` and the bank. row: of the frame's
+    first row since reset.
+    """
+    kh, kw = geometry.kernel
+    count[:] = 0
+    for dy in range(kh):
+        y = p * geometry.stride[0] + dy - geometry.pad[0]
+        if not 0 <= y < rows:
+            continue
+        for dx in range(kw):
+            padded = q * geometry.stride[1] + dx
+            if not 0 <= padded - geometry.pad[1] < cols:
+                continue
+            bank = (row + y) % kh * kw + padded % kw
+            pixel = (row + y) // kh % geometry.held * geometry.bank_columns + padded // kw
+            word = bank * geometry.bank_words + pixel * beats
+            for beat in range(beats):
+                for k in range(cells.first[word + beat], cells.first[word + beat + 1]):
+                    hit = hits[beat, count[beat]]
+                    hit[0], hit[1], hit[2] = dy * kw + dx, k, bank
+                    count[beat] += 1
+
+
+@njit
+def _product(x, n, s, tap, weight, word, o, dy, dx, top, left):
+    """What a step adds to the sum of output ``o``: beat ``s`` of frame ``n``, words of weights.
+
+    x: int64 [frames, rows, columns, beats, lanes], padded; the window begins at (top, left), and
+    dy, dx are its positions.
+    """
+    value = 0
+    for i in range(weight.shape[2]):
+        for t in range(weight.shape[3]):
+            at = tap[word, o, i] + t
+            if at < len(dy):  # the others select what does not exist
+                value += weight[word, o, i, t] * x[n, top + dy[at], left + dx[at], s, i]
+    return value
+
+
+@njit
+def _steps_to_do(marked, count, groups, steps):
+    """Words of the steps of a pixel that read a failing cell: of weights, or of the window."""
+    todo = np.empty(groups * steps, np.int64)
+    done = 0
+    for s in range(steps):
+        if count[s]:
+            for g in range(groups):
+                todo[done] = g * steps + s
+                done += 1
+    for word in marked:
+        if not count[word % steps]:
+            todo[done] = word
+            done += 1
+    return todo[:done]
+
+
+@njit
+def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, total, first):
     """Multiply-accumulate stages: out int64 [frames, pixels, groups, output lanes].
 
-    of, total: (bits, signed) of the input and of the accumulator, which keeps only what fits.
-    window, changing, sums: cells of window, weights and accumulators; an accumulator errs where a
-    step of its group, but for the first, reads it back.
+    x: with zeros around each frame, as far as windows reach; what fails in it is put back.
+    whole: take every step; else ``out`` has the sums without errors, and only steps that read a
+    failing cell are taken back and done again. of, total: (bits, signed) of the input and of the
+    accumulator, which keeps only what fits. window, changing, sums: cells of window, weights and
+    accumulators; an accumulator errs where a step of its group, but for the first, reads it back
+    (needs ``whole``).
     """
-    lanes, outputs = x.shape[4], out.shape[3]
-    groups, steps = geometry.groups, geometry.steps
-    pixels = geometry.out_rows * geometry.out_cols
-    positions = geometry.kernel[0] * geometry.kernel[1]
-    # The row behind the window is what taps select that do not exist.
-    taps = np.zeros((positions + 1, lanes), np.int64)
-    tap, weight = weights.tap[0].copy(), weights.weight[0].copy()
+    kernel, groups, steps = geometry.kernel, geometry.groups, geometry.steps
+    rows, cols = x.shape[1] - 2 * geometry.pad[0], x.shape[2] - 2 * geometry.pad[1]
+    beats, lanes, outputs = x.shape[3], x.shape[4], out.shape[3]
+    pixels, most = geometry.out_rows * geometry.out_cols, kernel[0] * kernel[1] * lanes
+    dy, dx = np.divmod(np.arange(kernel[0] * kernel[1]), kernel[1])
+    hits, count = np.zeros((beats, most, 3), np.int64), np.zeros(beats, np.int64)
+    before = np.zeros(most, np.int64)
+    stored_tap, stored_weight = weights.tap, weights.weight
+    tap, weight = stored_tap[:1].copy(), stored_weight[:1].copy()
+    changes = np.zeros(groups * steps, np.bool_)
+    if changing.present:
+        changes[:] = changing.first[1:] > changing.first[:-1]
+    marked = np.flatnonzero(changes | whole)
+    todo = marked
+    stores = stored_tap, stored_weight, weights.fields
+    form = weights.integer, weights.bits, weights.exponent_bits, weights.zero
+    tapped, parts, changing_errs = weights.tapped, _parts(changing), changing.errs
+    field, keep, put, flip = window.field, window.keep, window.put, window.flip
+    start, keys, errs = window.start, window.keys, window.errs
     for n in range(len(x)):
         for pixel in range(pixels):
             p, q = divmod(pixel, geometry.out_cols)
-            for g in range(groups):
-                group = ((first + n) * pixels + pixel) * groups + g
-                held = out[n, pixel, g]
-                for s in range(steps):
-                    word, step = g * steps + s, group * steps + s
-                    _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
-                    if changing.present:
-                        _read_weights(weights, changing, word, step, tap, weight, positions)
-                    else:
-                        tap, weight = weights.tap[word], weights.weight[word]
-                    if s > 0 and sums.present:
-                        access = group * (steps - 1) + s - 1
-                        for k in range(sums.first[0], sums.first[1]):
-                            o = sums.field[k]
-                            held[o] = extend(read(sums, k, held[o], 0, access), *total)
+            top, left = p * geometry.stride[0], q * geometry.stride[1]
+            number = ((first + n) * pixels + pixel) * groups
+            if window.present:
+                row = (first + n) * rows
+                _find_hits(hits, count, window, geometry, beats, cols, rows, row, p, q)
+            if window.present and not whole:
+                todo = _steps_to_do(marked, count, groups, steps)
+            for word in todo:
+                g, s = word // steps, word % steps
+                step = number * steps + word
+                if not whole:
                     for o in range(outputs):
-                        value = held[o] if s > 0 else 0
-                        for i in range(lanes):
-                            for t in range(weight.shape[2]):
-                                value += weight[o, i, t] * taps[tap[o, i] + t, i]
-                        held[o] = extend(value, *total)
+                        out[n, pixel, g, o] -= _product(
+                            x, n, s, stored_tap, stored_weight, word, o, dy, dx, top, left
+                        )
+                if s > 0 and sums.present:
+                    access = (number + g) * (steps - 1) + s - 1
+                    for k in range(sums.first[0], sums.first[1]):
+                        o = sums.field[k]
+                        seen = read(sums, k, out[n, pixel, g, o], 0, access)
+                        out[n, pixel, g, o] = extend(seen, *total)
+                for m in range(count[s]):
+                    at, k, bank = hits[s, m, 0], hits[s, m, 1], hits[s, m, 2]
+                    y, z, lane = top + dy[at], left + dx[at], field[k]
+                    stored = x[n, y, z, s, lane]
+                    seen = read_field(
+                        stored, keep[k], put[k], flip[k], start[lane], keys[bank], step, errs
+                    )
+                    before[m] = stored
+                    x[n, y, z, s, lane] = extend(seen, *of)
+                if changes[word]:
+                    _read_weights(
+                        stores,
+                        tapped,
+                        form,
+                        parts,
+                        changing_errs,
+                        word,
+                        step,
+                        tap,
+                        weight,
+                        len(dy),
+                    )
+                    for o in range(outputs):
+                        out[n, pixel, g, o] += _product(
+                            x, n, s, tap, weight, 0, o, dy, dx, top, left
+                        )
+                else:
+                    for o in range(outputs):
+                        out[n, pixel, g, o] += _product(
+                            x, n, s, stored_tap, stored_weight, word, o, dy, dx, top, left
+                        )
+                for m in range(count[s]):
+                    at, lane = hits[s, m, 0], field[hits[s, m, 1]]
+                    x[n, top + dy[at], left + dx[at], s, lane] = before[m]
+            for g in range(groups):
+                for o in range(outputs):
+                    out[n, pixel, g, o] = extend(out[n, pixel, g, o], *total)
 
 
 @njit
@@ -232,7 +370,10 @@ def window_steps(x, out, kind, of, geometry, window, weights, changing, total, f
     lanes, steps = x.shape[4], geometry.steps
     pixels = geometry.out_rows * geometry.out_cols
     taps = np.zeros((geometry.kernel[0] * geometry.kernel[1], lanes), np.int64)
-    tap, weight = weights.tap[0].copy(), weights.weight[0].copy()
+    tap, weight = weights.tap[:1].copy(), weights.weight[:1].copy()
+    stores = weights.tap, weights.weight, weights.fields
+    form = weights.integer, weights.bits, weights.exponent_bits, weights.zero
+    tapped, parts, errs = weights.tapped, _parts(changing), changing.errs
     for n in range(len(x)):
         for pixel in range(pixels):
             p, q = divmod(pixel, geometry.out_cols)
@@ -241,16 +382,18 @@ def window_steps(x, out, kind, of, geometry, window, weights, changing, total, f
                 _read_window(x, taps, window, *of, geometry, first, n, p, q, s, step)
                 if kind == DEPTHWISE:
                     if changing.present:
-                        _read_weights(weights, changing, s, step, tap, weight, len(taps))
+                        _read_weights(
+                            stores, tapped, form, parts, errs, s, step, tap, weight, len(taps)
+                        )
                     else:
-                        weight = weights.weight[s]
+                        weight[0] = weights.weight[s]
                 for lane in range(lanes):
                     value = taps[0, lane] if kind == MAXIMUM else 0
                     for t in range(len(taps)):
                         if kind == MAXIMUM:
                             value = max(value, taps[t, lane])
                         else:
-                            factor = weight[lane, 0, t] if kind == DEPTHWISE else 1
+                            factor = weight[0, lane, 0, t] if kind == DEPTHWISE else 1
                             value += taps[t, lane] * factor
                     out[n, pixel, s, lane] = extend(value, *total)
 

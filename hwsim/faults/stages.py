@@ -218,9 +218,16 @@ class StageEvaluator:
         weights, changing = self._weights, cells_of(self.weights, transient=True)
         pixels, geometry = t.out_rows * t.out_cols, _geometry(stage)
         if stage.kind == "mac":
+            # Sums are linear in what is read, unless they err themselves.
+            whole = sums.present or self._executor is None
             out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
+            if not whole:
+                clean = Stream("", stage.accumulator, stage.fold.pe)
+                out = to_beats(clean, self._sums(x)).reshape(out.shape)
+            (above, beside), none = t.pad, (0, 0)
+            padded = np.pad(beats, (none, (above, above), (beside, beside), none, none))
             kernels.mac_steps(
-                beats, out, of, geometry, window, weights, changing, sums, total, first
+                padded, out, whole, of, geometry, window, weights, changing, sums, total, first
             )
         else:
             kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
