@@ -29,7 +29,7 @@ from hwsim.accelerator import (
 )
 from hwsim.errors import HwsimError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
-from hwsim.faults.record import describe_faults, restore_faults
+from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
 from hwsim.network import evaluate, load, network_hash, save
 from hwsim.network.reference import check_input
 from hwsim.progress import NoProgress, Progress
@@ -39,17 +39,21 @@ from hwsim.rtl.verilog import to_verilog
 TOP = "accelerator"
 """Name of the emitted top module."""
 
-VERILOG, MANIFEST, NETWORK, VECTORS = (
+VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
     "accelerator.v",
     "manifest.json",
     "network.hwnet",
     "vectors.npz",
+    "cells.npz",
 )
 FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
 SIMULATION = "simulation"
 """Subfolder for builds and logs of ``hwsim verify``."""
 
-_KNOWN = {VERILOG, MANIFEST, NETWORK, VECTORS, SIMULATION, "verification.json", "synthesis.json"}
+_KNOWN = {VERILOG, MANIFEST, NETWORK, VECTORS, CELLS, SIMULATION} | {
+    "verification.json",
+    "synthesis.json",
+}
 _RANDOM_IMAGES = 4
 
 
@@ -115,11 +119,15 @@ def generate(
             if labels is not None:
                 arrays["labels"] = np.asarray(labels, np.int64)
             np.savez_compressed(new / VECTORS, **arrays)  # type: ignore[arg-type]
+            files = [VERILOG, NETWORK, VECTORS]
+            if faults is not None and (measured := fault_arrays(faults)):
+                np.savez_compressed(new / CELLS, **measured)  # type: ignore[arg-type]
+                files.append(CELLS)
             manifest = {
                 **_manifest(pipeline, report),
                 **({} if faults is None else {"faults": describe_faults(faults)}),
                 "vectors": {"images": len(images), "labels": labels is not None},
-                "files": {name: _digest(new / name) for name in (VERILOG, NETWORK, VECTORS)},
+                "files": {name: _digest(new / name) for name in files},
             }
             (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
             _swap(folder, new, Path(temporary) / "old")
@@ -141,23 +149,29 @@ def read_folder(folder: Path | str) -> Emitted:
     pipeline = build_pipeline(network, folding, depths)
     faults = None
     if "faults" in manifest:
+        measured = _arrays(folder / CELLS) if "map" in manifest["faults"] else {}
         try:
-            faults = restore_faults(pipeline, manifest["faults"])
+            faults = restore_faults(pipeline, manifest["faults"], measured)
         except (HwsimError, KeyError, TypeError) as error:
             raise StorageError(f"{folder / MANIFEST}: faults: {error}") from None
     if not (folder / VERILOG).is_file():
         raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
-    try:
-        blob = io.BytesIO((folder / VECTORS).read_bytes())
-        with np.load(blob, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            labels = arrays.get("labels")
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StorageError(f"{folder / VECTORS}: cannot be read ({error})") from None
+    vectors = _arrays(folder / VECTORS)
+    if "images" not in vectors:
+        raise StorageError(f"{folder / VECTORS}: holds no images")
     edited = tuple(
         name for name, digest in manifest["files"].items() if _digest(folder / name) != digest
     )
+    images, labels = vectors["images"], vectors.get("labels")
     return Emitted(folder, manifest, pipeline, faults, images, labels, edited)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise StorageError(f"{path}: cannot be read ({error})") from None
 
 
 def _expected(pipeline: Pipeline, faults: DesignFaults | None, x: np.ndarray) -> np.ndarray:

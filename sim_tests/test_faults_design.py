@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from support.faulty import chip, random_pipeline, residual_pipeline
@@ -13,7 +15,15 @@ from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.errors import StorageError
-from hwsim.faults import ChipError, FaultList, VoltageError, design_faults
+from hwsim.faults import (
+    ChipError,
+    FaultList,
+    FaultMap,
+    VoltageError,
+    design_faults,
+    load_technology,
+)
+from hwsim.faults.design import memory_protections, memory_shapes
 from hwsim.faults.ecc import parse_protection
 from hwsim.faults.fields import (
     decode_constants,
@@ -22,7 +32,8 @@ from hwsim.faults.fields import (
     store_fields,
     stored_fields,
 )
-from hwsim.faults.record import describe_faults, restore_faults
+from hwsim.faults.map import Holds
+from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
 from hwsim.faults.transient import transient_key
 from hwsim.network import Alphabet, MuxConv2d, Network, TensorType
 
@@ -133,7 +144,7 @@ class Map:
     [
         ({"memories": ["wait"]}, ChipError, "memories must be of weight, window, constants, fifo, "
          "accumulator, or names as conv1.window, not 'wait'"),
-        ({"probability": {"conv9": 0.1}}, ChipError, "probability must be given for memories, "
+        ({"probability": {"conv9": 0.1}}, ChipError, "bit error rate must be given for memories, "
          "layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
         ({"protection": {"conv9": parse_protection("secded")}}, ChipError, "protection must be "
          "given for memories, layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
@@ -193,7 +204,7 @@ def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None
         pipeline, chip("asymmetric", 9), rates, protection=parse_protection(protection)
     )
     described = describe_faults(faults)
-    again = restore_faults(pipeline, described)
+    again = restore_faults(pipeline, described, fault_arrays(faults))
     assert again.memories.keys() == faults.memories.keys()
     for name, memory in faults.memories.items():
         for key in ("word", "bit", "reads"):
@@ -202,11 +213,39 @@ def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None
             )
     described["seed"] = 10
     with pytest.raises(StorageError, match=r"^the chip has other failing cells than are written"):
-        restore_faults(pipeline, described)
+        restore_faults(pipeline, described, {})
 
 
-def test_maps_cannot_be_written_down(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize("holds", ["fails", "rate", "voltage"])
+def test_maps_can_be_written_down(pipeline: Pipeline, holds: Holds) -> None:
+    rng = np.random.default_rng(3)
+    cells = rng.random((12, 20))
+    cells = (cells < 0.1).astype(np.int8) if holds == "fails" else cells
+    technology = load_technology("sram_14nm")
+    reads = rng.integers(-1, 2, cells.shape)
+    whole = FaultMap(technology, cells, holds, reads, interleave=2)
+    protections = memory_protections(pipeline, ["weight", "fifo"])
+    source = whole.laid_out(memory_shapes(pipeline, protections), 5)
+    faults = design_faults(pipeline, source, 0.05, protections)
+    assert len(faults) > 20
+    described = json.loads(json.dumps(describe_faults(faults)))
+    arrays = fault_arrays(faults)
+    again = restore_faults(pipeline, described, arrays)
+    assert again.memories.keys() == faults.memories.keys()
+    for name, memory in faults.memories.items():
+        for key in ("word", "bit", "reads"):
+            assert np.array_equal(
+                getattr(memory.faults, key), getattr(again.memories[name].faults, key)
+            )
+    other = {**arrays, "cells": 1 - arrays["cells"]}
+    with pytest.raises(StorageError, match=r"^the chip has other failing cells than are written"):
+        restore_faults(pipeline, described, other)
+
+
+def test_other_sources_cannot_be_written_down(pipeline: Pipeline) -> None:
     source = Map(chip("flip", 0).faults_at("fifo.input__conv1", 5, 8, 0.1))
     faults = design_faults(pipeline, source, 0.1, ["fifo.input__conv1"])
-    with pytest.raises(ChipError, match=r"^only the faults of a Chip can be written down"):
+    with pytest.raises(
+        ChipError, match=r"^only the faults of a Chip or a FaultMap can be written down"
+    ):
         describe_faults(faults)

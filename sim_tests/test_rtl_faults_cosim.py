@@ -14,9 +14,21 @@ from typer.testing import CliRunner
 
 from hwsim.cli.main import app
 from hwsim.errors import HwsimError, StorageError
-from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
+from hwsim.faults import (
+    DesignFaults,
+    FaultMap,
+    FaultyExecutor,
+    Spatial,
+    design_faults,
+    load_map,
+    load_technology,
+)
+from hwsim.faults.design import memory_protections, memory_shapes
+from hwsim.faults.ecc import parse_protection
+from hwsim.faults.result import FaultsResult
+from hwsim.faults.study import Study
 from hwsim.network import save
-from hwsim.rtl.emit import MANIFEST, VECTORS, generate, read_folder
+from hwsim.rtl.emit import CELLS, MANIFEST, VECTORS, generate, read_folder
 from hwsim.rtl.verify import verify
 
 pytestmark = pytest.mark.cosim
@@ -154,6 +166,8 @@ def test_command_line(tmp_path: Path) -> None:
         "technology": "sram_14nm",
         "voltage_rel": 0.8,
         "chip": 7,
+        "map": None,
+        "protection": "none",
         "failing_cells": len(faults),
     }
     assert faults.chip.seed == 7
@@ -161,12 +175,156 @@ def test_command_line(tmp_path: Path) -> None:
     assert roles == {"weight", "window", "fifo"}
 
 
+def generated(tmp_path: Path, *words: str) -> DesignFaults:
+    """The faults that the command builds in, as the folder has them."""
+    done = command(tmp_path, "--technology", "sram_14nm", *words)
+    assert done.exit_code == 0, done.output
+    faults = read_folder(tmp_path / "out").faults
+    assert faults is not None
+    return faults
+
+
+def same(a: DesignFaults, b: DesignFaults) -> bool:
+    cells = (
+        (faults.memories[name].faults.word, faults.memories[name].faults.bit)
+        for name in a.memories
+        for faults in (a, b)
+    )
+    pairs = list(cells)
+    return a.memories.keys() == b.memories.keys() and all(
+        np.array_equal(x[0], y[0]) and np.array_equal(x[1], y[1])
+        for x, y in zip(pairs[::2], pairs[1::2], strict=True)
+    )
+
+
+def study(faults: DesignFaults, **how: object) -> Study:
+    """As ``hwsim faults`` would ask about the same network."""
+    images = residual_images(1)
+    technology = load_technology("sram_14nm")
+    return Study(faults.pipeline, technology, images, np.zeros(1), **how)  # type: ignore[arg-type]
+
+
+def test_chips_of_the_command_are_those_of_a_study(tmp_path: Path) -> None:
+    words = ("--voltage", "0.8", "--chip", "3", "--faulty", "weight,constants")
+    rate = load_technology("sram_14nm").probability(0.8)
+    stores = ("weight", "constants")
+
+    faults = generated(tmp_path, *words, "--spatial", "column=0.4,banks=2")
+    assert len(faults) > 0
+    clustered = study(faults, memories=stores, spatial=Spatial(column=0.4, banks=2))
+    assert same(faults, clustered.faults(3, rate))
+    assert not same(faults, study(faults, memories=stores).faults(3, rate))
+
+    faults = generated(tmp_path, *words, "--protection", "secded")
+    protected = study(faults, memories=stores, protection=parse_protection("secded"))
+    assert same(faults, protected.faults(3, rate))
+
+    cells = (np.random.default_rng(2).random((30, 16)) < 0.2).astype(np.int8)
+    np.save(tmp_path / "cells.npy", cells)
+    faults = generated(tmp_path, *words, "--map", str(tmp_path / "cells.npy"))
+    assert len(faults) > 0
+    whole = load_map(tmp_path / "cells.npy", load_technology("sram_14nm"), repeat=True)
+    assert same(faults, study(faults, memories=stores, map=whole).faults(3, rate))
+
+
+def test_voltages_of_single_memories(tmp_path: Path) -> None:
+    technology = load_technology("sram_14nm")
+    faults = generated(tmp_path, "--voltage", "conv1.weight=0.8,fifo=0.9")
+    assert faults.probability["conv1.weight"] == technology.probability(0.8)
+    assert "conv2.weight" not in faults.probability
+    fifos = {rate for name, rate in faults.probability.items() if name.startswith("fifo.")}
+    assert fifos == {technology.probability(0.9)}
+
+
+def test_voltages_that_were_found(tmp_path: Path) -> None:
+    """hwsim faults -o DIR, then hwsim generate --voltage DIR/faults.json."""
+    network = tmp_path / "n.hwnet"
+    save(residual_pipeline().network, network)
+    images, labels = residual_images(20).astype(np.uint8), np.arange(20) % 4
+    np.savez(tmp_path / "data.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
+    asked = ["faults", str(network), "--data", "npz", "--path", str(tmp_path / "data.npz"), "-q"]
+    asked += ["--chips", "3", "--voltages", "0.8,0.9", "-o", str(tmp_path / "low")]
+    found = tmp_path / "low" / "faults.json"
+    for words in ((), ("--per-memory",)):
+        done = CliRunner().invoke(app, [*asked, *words])
+        assert done.exit_code == 0, done.output
+        result = FaultsResult.model_validate_json(found.read_text())
+        faults = generated(tmp_path, "--voltage", str(found))
+        rate = load_technology("sram_14nm").probability
+        if result.per_memory is None:
+            assert set(faults.probability.values()) == {rate(result.lowest_voltage_rel)}
+        else:
+            supplies = {m.name: rate(m.voltage_rel) for m in result.per_memory.memories}
+            assert supplies.items() <= faults.probability.items()
+    whole = found.read_text()
+    for text, message in (
+        (whole.replace(result.network_sha256, "0" * 64), "is of another network"),
+        (whole[:-20], "is not a result of hwsim faults"),
+    ):
+        found.write_text(text)
+        done = command(tmp_path, "--technology", "sram_14nm", "--voltage", str(found))
+        assert str(done.exception) == f"--voltage: {found}: {message}"
+
+
+def test_measured_cells_are_built(tmp_path: Path) -> None:
+    pipeline, x = residual_pipeline(), residual_images(FRAMES)
+    cells = (np.random.default_rng(1).random((40, 24)) < 0.1).astype(np.int8)
+    whole = FaultMap(load_technology("sram_14nm"), cells)
+    protections = memory_protections(pipeline, REQUIRED)
+    source = whole.laid_out(memory_shapes(pipeline, protections), 1)
+    faults = design_faults(pipeline, source, 0.05, REQUIRED)
+    out = tmp_path / "out"
+    generate(pipeline, out, x, faults=faults)
+    result = verify(out, SIMULATOR)
+    assert result.failures == ()
+    assert result.passed
+    (out / CELLS).write_bytes(b"PK")
+    with pytest.raises(StorageError, match=rf"^{out / CELLS}: cannot be read \("):
+        read_folder(out)
+    # The map goes with the build that needs it.
+    generate(pipeline, out, x)
+    assert not (out / CELLS).exists()
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
         (("--technology", "sram_14nm"), "--technology and --voltage belong together"),
         (("--voltage", "0.8"), "--technology and --voltage belong together"),
-        (("--chip", "3"), "--chip and --faulty need --technology and --voltage"),
+        (
+            ("--chip", "3"),
+            "--chip, --faulty, --spatial, --map and --protection need --technology and --voltage",
+        ),
+        (
+            ("--spatial", "column=0.1"),
+            "--chip, --faulty, --spatial, --map and --protection need --technology and --voltage",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.8 V"),
+            "--voltage: must be a number, NAME=V,... or a faults.json, not '0.8 V'",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "weight=low"),
+            "--voltage: must be a number, NAME=V,... or a faults.json, not 'weight=low'",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "wait=0.8"),
+            "bit error rate must be given for memories, layers or weight, window, constants, fifo, "
+            "accumulator, not 'wait'",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "low.json"),
+            "--voltage: low.json: cannot be read (No such file or directory)",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.8", "--map", "cells.npy"),
+            "cells.npy: cannot be read (No such file or directory)",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.8", "--protection", "secded"),
+            "memory 'conv1.window': protection secded is evaluated but not built into Verilog for "
+            "memories that are written; protect weight and constants, or nothing",
+        ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.5"),
             "voltage must be 0.75..1.176 of vmin (what the data covers), not 0.5",

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwsim.cli.cells import (
+    Clusters,
+    MapFile,
+    MapHolds,
+    MapInterleave,
+    MapReads,
+    failing_cells,
+    some_words,
+    words,
+)
 from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
 from hwsim.cli.mapping import Config, accelerator_config, energy_config
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hwsim.faults.chip import Spatial
     from hwsim.faults.result import FaultsResult, Method, PerMemory, SensitivityMap
 
 _RECORDS = "faults.jsonl"
@@ -29,24 +38,11 @@ def faults(
     technology: Annotated[
         str, typer.Option(help="Shipped memory technology, or a YAML file.")
     ] = "sram_14nm",
-    spatial: Annotated[
-        str | None,
-        typer.Option(metavar="KEY=VALUE,...", help="Failures cluster, as in column=0.3,banks=4."),
-    ] = None,
-    cell_map: Annotated[
-        Path | None,
-        typer.Option("--map", metavar="FILE", help="Measured cells (.npy, .csv) instead of chips."),
-    ] = None,
-    map_holds: Annotated[
-        str, typer.Option(help="What a cell of the map says: fails, rate or voltage.")
-    ] = "fails",
-    map_reads: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."),
-    ] = None,
-    map_interleave: Annotated[
-        int, typer.Option(min=1, help="Words that share a row of it, bit by bit.")
-    ] = 1,
+    spatial: Clusters = None,
+    cell_map: MapFile = None,
+    map_holds: MapHolds = "fails",
+    map_reads: MapReads = None,
+    map_interleave: MapInterleave = 1,
     voltages: Annotated[
         str | None, typer.Option(metavar="V,V,...", help="Relative to vmin.")
     ] = None,
@@ -97,10 +93,8 @@ def faults(
     """
     from hwsim.accelerator import Prices
     from hwsim.cli.images import labelled_images
-    from hwsim.errors import ConfigError
     from hwsim.faults.campaign import Names, Plan, measure_faults
     from hwsim.faults.ecc import ALLOWED, parse_protection
-    from hwsim.faults.map import Holds, load_map
     from hwsim.faults.statistics import StopRule
     from hwsim.faults.study import Records, Study
     from hwsim.faults.technology import load_technology
@@ -116,19 +110,11 @@ def faults(
         memory.probability(voltage)  # raises for what the data does not cover
     rule = StopRule(chips) if until_width is None else StopRule(max_chips, until_width, chips)
     plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity, per_memory)
-    ways = [parse_protection(word) for word in _some(protection, "--protection", f"of {ALLOWED}")]
-    asked = tuple(_some(memories, "--memories", "role or name"))
-    clusters = _spatial(spatial)
-    if cell_map is not None and spatial is not None:
-        raise ConfigError("does not go with --map, which says where cells fail", key="--spatial")
-    cells = None
-    if cell_map is not None:
-        cells = load_map(
-            cell_map, memory, cast(Holds, map_holds),
-            reads=map_reads, interleave=map_interleave, repeat=True,
-        )  # fmt: skip
-    elif map_reads is not None:
-        raise ConfigError("needs the cells of --map", key="--map-reads")
+    ways = [
+        parse_protection(word) for word in some_words(protection, "--protection", f"of {ALLOWED}")
+    ]
+    asked = tuple(some_words(memories, "--memories", "role or name"))
+    clusters, cells = failing_cells(memory, spatial, cell_map, map_holds, map_reads, map_interleave)
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -152,52 +138,15 @@ def faults(
     out.finish(document, lambda: _people(result, files))
 
 
-def _words(text: str) -> list[str]:
-    """Words between commas, each once."""
-    return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-
-
-def _some(text: str, key: str, what: str) -> list[str]:
-    from hwsim.errors import ConfigError
-
-    if not (words := _words(text)):
-        raise ConfigError(f"needs at least one {what}", key=key)
-    return words
-
-
 def _numbers(text: str | None) -> list[float]:
     from hwsim.errors import ConfigError
 
     try:
-        return [float(word) for word in _words(text or "")]
+        return [float(word) for word in words(text or "")]
     except ValueError:
         raise ConfigError(
             f"must be numbers with commas between them, not {text!r}", key="--voltages"
         ) from None
-
-
-def _spatial(text: str | None) -> Spatial:
-    """``column=0.3,banks=4`` as a ``Spatial``."""
-    from math import isfinite
-
-    from hwsim.errors import ConfigError
-    from hwsim.faults.chip import Spatial
-
-    plain = vars(Spatial())
-    values = {}
-    for word in _words(text or ""):
-        key, _, value = word.partition("=")
-        try:
-            values[key] = type(plain[key])(value)
-        except (KeyError, ValueError):
-            values[key] = float("nan")
-        if not isfinite(values[key]):
-            raise ConfigError(
-                f"must be of {', '.join(plain)}, with numbers as in column=0.3,banks=4, "
-                f"not {word!r}",
-                key="--spatial",
-            )
-    return Spatial(**values)
 
 
 def _folder(output: Path | None) -> Path | None:

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hwsim.cli.cells import (
+    Clusters,
+    MapFile,
+    MapHolds,
+    MapInterleave,
+    MapReads,
+    failing_cells,
+    words,
+)
 from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
 from hwsim.cli.mapping import Config, FifoDepth, Interval, Weights, accelerator_config
 
 if TYPE_CHECKING:
     from hwsim.accelerator import Pipeline
     from hwsim.faults import DesignFaults
+    from hwsim.network import Network
 
 
 @example("hwsim generate runs/quickstart/network.hwnet -o verilog")
@@ -30,10 +40,25 @@ def generate(
     technology: Annotated[
         str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
     ] = None,
-    voltage: Annotated[float | None, typer.Option(help="Relative to vmin.")] = None,
+    voltage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="V",
+            help="Relative to vmin; or NAME=V,... of memories, layers or roles, all others at "
+            "vmin; or the faults.json of hwsim faults.",
+        ),
+    ] = None,
     chip: Annotated[
         int | None, typer.Option(min=0, help="Seed: which cells fail; default 0.")
     ] = None,
+    spatial: Clusters = None,
+    cell_map: MapFile = None,
+    map_holds: MapHolds = "fails",
+    map_reads: MapReads = None,
+    map_interleave: MapInterleave = 1,
+    protection: Annotated[
+        str, typer.Option(metavar="P", help="Of weights and constants: none, parity, secded, ...")
+    ] = "none",
     faulty: Annotated[
         str | None,
         typer.Option(
@@ -47,8 +72,8 @@ def generate(
     """Verilog of a network's accelerator, its manifest and test vectors.
 
     The test vectors are images of the experiment's data set when --images is given, else random.
-    With --technology and --voltage the memories are those of a chip whose cells fail: the Verilog
-    computes what it would.
+    With --technology and --voltage the memories are those of a chip whose cells fail, the chip of
+    that number in hwsim faults with the same options: the Verilog computes what it would.
     """
     from hwsim.errors import ConfigError
     from hwsim.network import load
@@ -65,7 +90,8 @@ def generate(
         vectors, labels = _test_images(config, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    faults = _faults(pipeline, technology, voltage, chip, faulty)
+    source = spatial, cell_map, map_holds, map_reads, map_interleave
+    faults = _faults(pipeline, technology, voltage, chip, faulty, source, protection)
     manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
     lines = len((output / "accelerator.v").read_text().splitlines())
     document = {
@@ -79,8 +105,10 @@ def generate(
         if faults is None
         else {
             "technology": technology,
-            "voltage_rel": voltage,
+            "voltage_rel": _voltages(voltage or "", net),
             "chip": chip or 0,
+            "map": None if cell_map is None else str(cell_map),
+            "protection": protection,
             "failing_cells": len(faults),
         },
     }
@@ -97,24 +125,80 @@ def generate(
 def _faults(
     pipeline: Pipeline,
     technology: str | None,
-    voltage: float | None,
+    voltage: str | None,
     chip: int | None,
     faulty: str | None,
+    source: tuple[str | None, Path | None, str, Path | None, int],
+    protection: str,
 ) -> DesignFaults | None:
-    """The faults that the options ask for."""
+    """The faults that the options ask for; source: as ``failing_cells`` takes them."""
     from hwsim.accelerator.memories import ROLES
     from hwsim.errors import ConfigError
-    from hwsim.faults import Chip, design_faults, load_technology
+    from hwsim.faults import Chip, FaultSource, design_faults, load_technology
+    from hwsim.faults.design import memory_protections, memory_shapes
+    from hwsim.faults.ecc import parse_protection
 
     if technology is None and voltage is None:
-        if chip is not None or faulty is not None:
-            raise ConfigError("--chip and --faulty need --technology and --voltage")
+        if chip is not None or faulty is not None or any(source[:2]) or protection != "none":
+            raise ConfigError(
+                "--chip, --faulty, --spatial, --map and --protection need --technology and "
+                "--voltage"
+            )
         return None
     if technology is None or voltage is None:
         raise ConfigError("--technology and --voltage belong together")
     memory = load_technology(technology)
-    chosen = ROLES if faulty is None else [name.strip() for name in faulty.split(",")]
-    return design_faults(pipeline, Chip(memory, chip or 0), memory.probability(voltage), chosen)
+    chosen = ROLES if faulty is None else tuple(name.strip() for name in faulty.split(","))
+    supply = _voltages(voltage, pipeline.network)
+    rates = (
+        {name: memory.probability(v) for name, v in supply.items()}
+        if isinstance(supply, dict)
+        else memory.probability(supply)
+    )
+    code = parse_protection(protection)
+    spatial, cells = failing_cells(memory, *source)
+    of_chip: FaultSource = Chip(memory, chip or 0, spatial)
+    if cells is not None:
+        shapes = memory_shapes(pipeline, memory_protections(pipeline, chosen, code))
+        of_chip = cells.laid_out(shapes, chip or 0)
+    return design_faults(pipeline, of_chip, rates, chosen, code)
+
+
+def _voltages(text: str, network: Network) -> float | dict[str, float]:
+    """``0.85``, ``weight=0.85,fifo=0.9``, or what a faults.json of this network found."""
+    from hwsim.errors import ConfigError
+
+    if text.endswith(".json"):
+        return _found_voltages(Path(text), network)
+    try:
+        if "=" not in text:
+            return float(text)
+        pairs = (word.split("=") for word in words(text))
+        return {name.strip(): float(value) for name, value in pairs}
+    except ValueError:
+        raise ConfigError(
+            f"must be a number, NAME=V,... or a faults.json, not {text!r}", key="--voltage"
+        ) from None
+
+
+def _found_voltages(path: Path, network: Network) -> float | dict[str, float]:
+    from pydantic import ValidationError
+
+    from hwsim.errors import ConfigError
+    from hwsim.faults.result import FaultsResult
+    from hwsim.network import network_hash
+
+    try:
+        found = FaultsResult.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})", key="--voltage") from None
+    except ValidationError:
+        raise ConfigError(f"{path}: is not a result of hwsim faults", key="--voltage") from None
+    if found.network_sha256 != network_hash(network):
+        raise ConfigError(f"{path}: is of another network", key="--voltage")
+    if found.per_memory is None:
+        return found.lowest_voltage_rel
+    return {memory.name: memory.voltage_rel for memory in found.per_memory.memories}
 
 
 def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]

@@ -162,7 +162,7 @@ def design_faults(
     """
     listed = memory_list(pipeline)
     chosen = _chosen(listed, memories)
-    rates = _by_memory(listed, probability, "probability")
+    rates = _by_memory(listed, probability, "bit error rate")
     codes = _by_memory(listed, protection, "protection")
     found, used, protections = {}, {}, {}
     for memory in listed:
@@ -177,6 +177,44 @@ def design_faults(
         if len(one.faults):
             found[memory.name] = one
     return DesignFaults(pipeline, chip, used, protections, found)
+
+
+def memory_protections(
+    pipeline: Pipeline, memories: Iterable[str], protection: Protection = NONE
+) -> dict[str, Protection]:
+    """How each memory of these roles or names that has cells is protected, by name.
+
+    Raises ChipError for a name that is not known, and where none has cells.
+    """
+    listed, memories = memory_list(pipeline), tuple(memories)
+    chosen = _chosen(listed, memories)
+    found = [m for m in listed if m.name in chosen and m.style != "constant"]
+    if not found:
+        raise ChipError(
+            f"{', '.join(memories)}: no memory with cells that could fail "
+            "(weights in the fabric have none)"
+        )
+    return {
+        memory.name: protection.for_values(memory.bits // memory_fields(pipeline, memory).lanes)
+        if _protectable(memory)
+        else NONE
+        for memory in found
+    }
+
+
+def memory_shapes(
+    pipeline: Pipeline, protections: Mapping[str, Protection]
+) -> dict[str, tuple[int, int]]:
+    """Words and their bits, check bits included, of the memories named in ``protections``."""
+    return {
+        memory.name: (memory.words, memory.bits + protections[memory.name].check_bits(memory.bits))
+        for memory in memory_list(pipeline)
+        if memory.name in protections
+    }
+
+
+def _protectable(memory: MemoryInfo) -> bool:
+    return memory.role in PROTECTABLE and memory.style == "memory"
 
 
 def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]:
@@ -224,7 +262,7 @@ def _protection(
     given: Protection | Mapping[str, Protection],
 ) -> Protection:
     code = codes.get(memory.name, NONE)
-    if memory.role in PROTECTABLE and memory.style == "memory":
+    if _protectable(memory):
         return code
     by_name = isinstance(given, Mapping) and memory.name in given
     by_role = isinstance(given, Mapping) and memory.role in set(given) - set(PROTECTABLE)

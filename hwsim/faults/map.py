@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -105,6 +106,14 @@ class FaultMap:
         # What follows from the content alone is worked out once for all places.
         found.__dict__.update(seed=self.seed, _failing=self._failing)
         return found
+
+    def laid_out(self, shapes: Mapping[str, tuple[int, int]], seed: int) -> FaultMap:
+        """The same map, repeated, and memories of ``shapes`` (words, bits) one after another.
+
+        The first begins at a cell that ``seed`` picks.
+        """
+        starts = accumulate((self.room(*shape) for shape in shapes.values()), initial=0)
+        return self.placed(dict(zip(shapes, starts, strict=False)), seed)
 
     def room(self, words: int, bits: int) -> int:
         """Cells that a memory of ``words`` x ``bits`` takes, in whole rows of it."""

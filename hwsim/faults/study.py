@@ -11,21 +11,25 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hwsim import __version__
-from hwsim.accelerator import Pipeline, memory_list
+from hwsim.accelerator import Pipeline
 from hwsim.errors import NetworkError, OutputError
 from hwsim.execute import Executor
-from hwsim.faults.chip import Chip, ChipError, FaultSource, Spatial
-from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
+from hwsim.faults.chip import Chip, FaultSource, Spatial
+from hwsim.faults.design import (
+    PROTECTABLE,
+    DesignFaults,
+    design_faults,
+    memory_protections,
+    memory_shapes,
+)
 from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.evaluate import FaultyExecutor
-from hwsim.faults.fields import memory_fields
 from hwsim.faults.map import FaultMap
 from hwsim.faults.technology import MemoryTechnology
 from hwsim.network import ArgMax, network_hash
@@ -72,23 +76,7 @@ class Study:
     @cached_property
     def protections(self) -> Mapping[str, Protection]:
         """How each memory that may fail is protected, by name."""
-        # Which memories have cells is the same on all chips.
-        any_chip = Chip(self.technology, 0)
-        chosen = design_faults(self.pipeline, any_chip, 0.0, self.memories).probability
-        if not chosen:
-            raise ChipError(
-                f"{', '.join(self.memories)}: no memory with cells that could fail "
-                "(weights in the fabric have none)"
-            )
-        return {
-            memory.name: self.protection.for_values(
-                memory.bits // memory_fields(self.pipeline, memory).lanes
-            )
-            if memory.role in PROTECTABLE and memory.style == "memory"
-            else NONE
-            for memory in memory_list(self.pipeline)
-            if memory.name in chosen
-        }
+        return memory_protections(self.pipeline, self.memories, self.protection)
 
     @cached_property
     def clean(self) -> int:
@@ -98,22 +86,13 @@ class Study:
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Words and their bits, check bits included, of each memory that may fail, by name."""
-        return {
-            memory.name: (
-                memory.words,
-                memory.bits + self.protections[memory.name].check_bits(memory.bits),
-            )
-            for memory in memory_list(self.pipeline)
-            if memory.name in self.protections
-        }
+        return memory_shapes(self.pipeline, self.protections)
 
     def chip(self, seed: int) -> FaultSource:
         """The chip of a seed."""
         if self.map is None:
             return Chip(self.technology, seed, self.spatial)
-        rooms = [self.map.room(*shape) for shape in self.shapes.values()]
-        starts = accumulate(rooms[:-1], initial=0)
-        return self.map.placed(dict(zip(self.shapes, starts, strict=True)), seed)
+        return self.map.laid_out(self.shapes, seed)
 
     def faults(self, seed: int, probability: float | Mapping[str, float]) -> DesignFaults:
         """The faults of a chip at a bit error rate; by name: of the memories that fail then."""
