@@ -3,7 +3,8 @@
 Each memory is measured alone, level by level. Were losses to add up, the best assignment for a
 price L of accuracy would be, memory by memory, the level of least ``energy + L * loss``. From a
 price at which hardly anything may be lost it is halved until the assignment, measured whole, is no
-longer within the bound, so what is returned was measured, not assumed.
+longer within the bound; between the last two prices others are tried. So what is returned was
+measured, not assumed.
 
 In a small memory faults are rare: most chips have none, one in a hundred loses everything, and a
 few chips do not show it. So a loss counts at higher levels too, in proportion to the error rates,
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 
 from hwsim.faults.curve import accuracies
 from hwsim.faults.statistics import Estimate, StatisticsError, StopRule, share
@@ -24,8 +26,9 @@ from hwsim.faults.study import Records, Study
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.run.files import value_hash
 
-_DEAREST, _HALVINGS = 64.0, 18
-"""Price of losing the bound, relative to all memories' energy at vmin, and how often it halves."""
+_DEAREST, _HALVINGS, _BISECTIONS = 64.0, 18, 5
+"""Price of losing the bound, relative to all memories' energy at vmin, how often it halves, and
+how often the interval between the last two prices does."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def search_voltages(
     steps = tuple(sorted({*levels, 1.0}))
     for level in steps:
         study.technology.probability(level)
-    total = (len(energies) + 1) * len(steps) + _HALVINGS
+    total = (len(energies) + 1) * len(steps) + _HALVINGS + _BISECTIONS
     records = Records() if records is None else records
     with (progress or NoProgress()).task("voltages of memories", total * chips) as task:
         search = _Search(study, energies, steps, rule, loss, seed, records, task)
@@ -150,13 +153,23 @@ class _Search:
     def result(self) -> MemoryVoltages:
         uniform = self._uniform()
         alone = {name: self._alone(name) for name in self.energies}
-        best, price = uniform, _DEAREST
-        for _ in range(_HALVINGS):
+        good = [uniform]
+
+        def enough(price: float) -> bool:
             found = self._measure(self._cheapest(alone, price))
-            if not self._good(found):
-                break
-            best = min(best, found, key=lambda one: one.energy_rel_vmin)
-            price /= 2
+            if self._good(found):
+                good.append(found)
+            return good[-1] is found
+
+        price, halvings = _DEAREST, 0
+        while halvings < _HALVINGS and enough(price):
+            price, halvings = price / 2, halvings + 1
+        if 0 < halvings < _HALVINGS:
+            low, high = price, 2 * price
+            for _ in range(_BISECTIONS):
+                middle = sqrt(low * high)
+                low, high = (low, middle) if enough(middle) else (middle, high)
+        best = min(good, key=lambda one: one.energy_rel_vmin)
         return MemoryVoltages(self.levels, self._clean, self.loss, alone, uniform, best)
 
     def _uniform(self) -> Assignment:
