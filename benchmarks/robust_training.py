@@ -14,8 +14,9 @@ their accelerators (taps and weights), on the same chips for all methods.
     python benchmarks/robust_training.py fashion_mnist [--bits 8 4] [--chips 50] [-o DIR]
     python benchmarks/robust_training.py cifar10 --path FOLDER
 
-With --per-memory each memory also gets a voltage of its own, looked for on SEARCH_CHIPS chips and
-the first half of the test images, judged on other chips and the other half.
+Networks and figures are kept in DIR, so another recipe (--channels, --epochs, --rate) needs
+another one. With --per-memory each memory also gets a voltage of its own, looked for on
+SEARCH_CHIPS chips and the first half of the test images, judged on other chips and the other half.
 """
 
 from __future__ import annotations
@@ -256,8 +257,17 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--chips", type=int, default=50)
     parser.add_argument("--per-memory", action="store_true")
+    parser.add_argument("--channels", type=int, nargs="+", help="of another network's stages")
+    parser.add_argument("--epochs", type=int, help="of each fine-tuning")
+    parser.add_argument("--rate", type=float, help="bit error rate in training")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
+    if arguments.channels:
+        MODELS[arguments.data]["channels"] = tuple(arguments.channels)
+    if arguments.epochs:
+        EPOCHS[arguments.data] = EPOCHS[arguments.data][0], arguments.epochs
+    if arguments.rate:
+        TRAINED_AT[arguments.data] = arguments.rate
     folder = arguments.output or Path("runs") / f"robust_{arguments.data}"
     folder.mkdir(parents=True, exist_ok=True)
     data = load_data(DataConfig(set=arguments.data, path=arguments.path))
