@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.faulty import residual_images, residual_pipeline
 
 from hwsim.accelerator import build_pipeline, memory_list
 from hwsim.execute import Executor
@@ -19,6 +20,7 @@ from hwsim.faults import (
     VoltageError,
     design_faults,
     load_technology,
+    voltages,
 )
 from hwsim.faults.statistics import StatisticsError, StopRule, share
 from hwsim.faults.study import Records, Study
@@ -94,6 +96,28 @@ def test_cheaper_than_one_voltage_and_within_the_bound(loss: float) -> None:
         *kept, last = row.values()
         assert all(accuracy >= 1 - loss for accuracy in kept)
         assert len(row) == len(found.levels) or last < 1 - loss
+
+
+def test_prices_between_the_last_two_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halving alone leaves accuracy over that could have been spent."""
+    pipeline = residual_pipeline()
+    x = residual_images(120)
+    labels = Executor(pipeline.network).run(x)[:, 0, 0, 0]
+    subject = Study(pipeline, SRAM, x, labels, ("weight",))
+    levels = [n / 100 for n in range(76, 100)]
+    listed = memory_list(pipeline)
+    weights = {m.name: float(m.reads * m.bits) for m in listed if m.name in subject.protections}
+    records, saved = Records(), []
+    for loss in (0.1, 0.2, 0.4):
+        both = []
+        for more in (0, voltages._BISECTIONS):
+            monkeypatch.setattr(voltages, "_BISECTIONS", more)
+            found = search_voltages(subject, weights, levels, chips=5, loss=loss, records=records)
+            assert found.best.accuracy.low >= 1 - loss
+            both.append(found.best.energy_rel_vmin)
+        saved.append(both[0] - both[1])
+    assert min(saved) >= 0
+    assert max(saved) > 0
 
 
 def test_levels_at_which_no_chip_lost_are_not_safe() -> None:
