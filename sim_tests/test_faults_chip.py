@@ -326,7 +326,9 @@ def test_check_bits_lie_beside_the_data(spatial: Spatial) -> None:
     data, checks = (
         np.bincount(found.word[kept], minlength=2048) for kept in (found.bit < 16, found.bit >= 16)
     )
-    assert checks.sum() == pytest.approx(2048 * 6 * 0.1, rel=0.15)
+    # Five standard deviations; the check bits of a word that lie in one weak row fail together.
+    alike = 6 if spatial.row else 1
+    assert abs(checks.sum() - 2048 * 6 * 0.1) < 5 * (2048 * 6 * alike * 0.1 * 0.9) ** 0.5
     # Rows are weak as a whole: data and check bits have that in common, and nothing else.
     common = np.corrcoef(data, checks)[0, 1]
     assert common > 0.4 if spatial.row else abs(common) < 0.1
