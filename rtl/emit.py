@@ -149,9 +149,11 @@ def read_folder(folder: Path | str) -> Emitted:
     pipeline = build_pipeline(network, folding, depths)
     faults = None
     if "faults" in manifest:
-        measured = _arrays(folder / CELLS) if "map" in manifest["faults"] else {}
+        described = manifest["faults"]
+        of_map = isinstance(described, dict) and "map" in described
+        measured = _arrays(folder / CELLS) if of_map else {}
         try:
-            faults = restore_faults(pipeline, manifest["faults"], measured)
+            faults = restore_faults(pipeline, described, measured)
         except (HwsimError, KeyError, TypeError) as error:
             raise StorageError(f"{folder / MANIFEST}: faults: {error}") from None
     if not (folder / VERILOG).is_file():

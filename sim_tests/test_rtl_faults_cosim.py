@@ -148,6 +148,17 @@ def test_damaged_manifest(folder: Path, change: dict, text: str) -> None:
     assert str(caught.value).startswith(f"{path}: faults: ")
 
 
+def test_faults_that_are_no_mapping(folder: Path) -> None:
+    path = folder / MANIFEST
+    whole = path.read_text()
+    path.write_text(json.dumps(json.loads(whole) | {"faults": 7}))
+    try:
+        with pytest.raises(StorageError, match=rf"^{path}: faults: "):
+            read_folder(folder)
+    finally:
+        path.write_text(whole)
+
+
 def command(tmp_path: Path, *words: str):  # type: ignore[no-untyped-def]
     network = tmp_path / "n.hwnet"
     save(residual_pipeline().network, network)
