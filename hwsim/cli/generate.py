@@ -90,8 +90,9 @@ def generate(
         vectors, labels = _test_images(config, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
+    supply = None if voltage is None else _voltages(voltage, net)
     source = spatial, cell_map, map_holds, map_reads, map_interleave
-    faults = _faults(pipeline, technology, voltage, chip, faulty, source, protection)
+    faults = _faults(pipeline, technology, supply, chip, faulty, source, protection)
     manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
     lines = len((output / "accelerator.v").read_text().splitlines())
     document = {
@@ -105,7 +106,7 @@ def generate(
         if faults is None
         else {
             "technology": technology,
-            "voltage_rel": _voltages(voltage or "", net),
+            "voltage_rel": supply,
             "chip": chip or 0,
             "map": None if cell_map is None else str(cell_map),
             "protection": protection,
@@ -125,31 +126,34 @@ def generate(
 def _faults(
     pipeline: Pipeline,
     technology: str | None,
-    voltage: str | None,
+    supply: float | dict[str, float] | None,
     chip: int | None,
     faulty: str | None,
     source: tuple[str | None, Path | None, str, Path | None, int],
     protection: str,
 ) -> DesignFaults | None:
-    """The faults that the options ask for; source: as ``failing_cells`` takes them."""
+    """The faults that the options ask for.
+
+    supply: voltages relative to vmin, of all memories or by name, layer or role. source: as
+    ``failing_cells`` takes it.
+    """
     from hwsim.accelerator.memories import ROLES
     from hwsim.errors import ConfigError
     from hwsim.faults import Chip, FaultSource, design_faults, load_technology
     from hwsim.faults.design import memory_protections, memory_shapes
     from hwsim.faults.ecc import parse_protection
 
-    if technology is None and voltage is None:
+    if technology is None and supply is None:
         if chip is not None or faulty is not None or any(source[:2]) or protection != "none":
             raise ConfigError(
                 "--chip, --faulty, --spatial, --map and --protection need --technology and "
                 "--voltage"
             )
         return None
-    if technology is None or voltage is None:
+    if technology is None or supply is None:
         raise ConfigError("--technology and --voltage belong together")
     memory = load_technology(technology)
     chosen = ROLES if faulty is None else tuple(name.strip() for name in faulty.split(","))
-    supply = _voltages(voltage, pipeline.network)
     rates = (
         {name: memory.probability(v) for name, v in supply.items()}
         if isinstance(supply, dict)
