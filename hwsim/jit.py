@@ -1,10 +1,11 @@
 """``njit``: the one place that decides how hwsim's kernels are compiled and cached.
 
 Numba's own disk cache does not notice when a function that a kernel calls, or a constant it
-reads, changes in another file. Here the cache folder is named by a hash of every source file of
-the package, so any edit starts a fresh folder. The cache holds pickles, so it is used only in a
-folder that belongs to the user and that nobody else may write to; without such a folder (or
-without file locks) kernels are compiled anew in each process.
+reads, changes in another file. Here a kernel's cache folder is named by a hash of its module and
+of all that its module imports of the package, so an edit there starts a fresh folder, and an edit
+elsewhere compiles nothing. The cache holds pickles, so it is used only in a folder that belongs to
+the user and that nobody else may write to; without such a folder (or without file locks) kernels
+are compiled anew in each process.
 
 ``HWSIM_CACHE_DIR`` moves the cache; an empty value turns it off.
 """
@@ -25,6 +26,8 @@ import numba
 import numba.core.config
 from numba.core.caching import FunctionCache
 
+from hwsim.sources import closure_hash
+
 try:
     import fcntl
 except ImportError:  # no POSIX locks on this system, hence no cache
@@ -33,7 +36,7 @@ except ImportError:  # no POSIX locks on this system, hence no cache
 _config: Any = numba.core.config
 
 _UNUSED_SECONDS = 30 * 24 * 3600
-"""A cache of other sources is deleted when it was not used for this long."""
+"""A folder of the cache is deleted when it was not used for this long."""
 
 
 def njit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,7 +45,7 @@ def njit(function: Callable[..., Any]) -> Callable[..., Any]:
     Compiled kernels do not check bounds and integers wrap silently, so callers check ranges.
     Parallelism is by threads over kernels, never inside one.
     """
-    folder = cache_folder()
+    folder = kernel_folder(Path(function.__code__.co_filename))
     kernel: Any = numba.njit(nogil=True)(function)
     if folder is None or _config.DISABLE_JIT:
         return kernel
@@ -79,13 +82,22 @@ class _LockedCache(FunctionCache):
 
 
 @cache
-def cache_folder() -> Path | None:
-    """Folder for the machine code of exactly these sources; None when there is no safe place."""
+def kernel_folder(file: Path) -> Path | None:
+    """Folder for the machine code of the kernels in ``file``; None when there is no safe place."""
+    return cache_folder(f"{_settings()} {closure_hash(file)}") if fcntl is not None else None
+
+
+def cache_folder(content: str) -> Path | None:
+    """The user's private folder for what is made from ``content`` alone, made when it is missing.
+
+    It is deleted when nobody asked for it for a month. None when there is no place that only the
+    user may write to, or when ``HWSIM_CACHE_DIR`` is empty.
+    """
     root = os.environ.get("HWSIM_CACHE_DIR")
-    if fcntl is None or root == "":
+    if root == "":
         return None
     base = Path(root) if root else _user_cache() / "hwsim"
-    folder = base / _key()
+    folder = base / hashlib.sha256(content.encode()).hexdigest()[:24]
     try:
         fresh = not folder.exists()
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -113,21 +125,19 @@ def _private(folder: Path) -> bool:
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
 
-def _key() -> str:
-    """Hash of all that decides machine code, except the CPU, which numba checks itself."""
-    package = Path(__file__).parent
-    digest = hashlib.sha256(f"numba {numba.__version__}".encode())
-    for name in sorted(os.environ):
-        if name.startswith("NUMBA_") and name != "NUMBA_NUM_THREADS":
-            digest.update(f"{name}={os.environ[name]}\n".encode())
-    for file in sorted(package.rglob("*.py")):
-        digest.update(f"{file.relative_to(package)}\n".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()[:24]
+@cache
+def _settings() -> str:
+    """All that decides machine code besides the sources; numba checks the CPU itself."""
+    named = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("NUMBA_") and name != "NUMBA_NUM_THREADS"
+    }
+    return f"numba {numba.__version__} {sorted(named.items())}"
 
 
 def _delete_unused(base: Path) -> None:
-    """Remove the caches of other sources that were not used for a month."""
+    """Remove the folders that were not used for a month."""
     oldest = time.time() - _UNUSED_SECONDS
     for folder in base.iterdir():
         name = folder.name

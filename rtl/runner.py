@@ -50,14 +50,8 @@ class _Verilator(Verilator):
 
 def _kept_runtime(folder: Path, waves: bool) -> Path | None:
     """Where the compiled run-time library is kept for builds like this; None without a cache."""
-    base = cache_folder()
-    if base is None:
-        return None
     compiler = Path(tools.compiler(folder)["CXX"]).name
-    what = f"{version('verilator')} {waves} {compiler}"
-    kept = base / f"verilator-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-    kept.mkdir(mode=0o700, exist_ok=True)
-    return kept
+    return cache_folder(f"run-time library of verilator {version('verilator')} {waves} {compiler}")
 
 
 def _keep_runtime(folder: Path, waves: bool) -> None:

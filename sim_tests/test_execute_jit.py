@@ -11,27 +11,31 @@ from pathlib import Path
 
 import pytest
 
-from hwsim import jit
+from hwsim import jit, sources
 
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from hwsim.jit import cache_folder
-from hwsim.outer import outer
-print(outer(1), sum(outer.stats.cache_hits.values()), cache_folder())
+from pathlib import Path
+from hwsim import outer
+from hwsim.jit import kernel_folder
+kernel = outer.outer
+print(kernel(1), sum(kernel.stats.cache_hits.values()), kernel_folder(Path(outer.__file__)))
 """
 
 
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
-    """A package of three modules with hwsim's jit.py: ``outer`` calls ``inner``."""
+    """A package with hwsim's jit.py: ``outer`` calls ``inner``; nobody imports ``aside``."""
     folder = tmp_path / "hwsim"
     folder.mkdir()
-    shutil.copy(jit.__file__, folder)
+    for module in (jit, sources):
+        shutil.copy(str(module.__file__), folder)
     (folder / "__init__.py").write_text("")
     (folder / "inner.py").write_text(
         "from hwsim.jit import njit\n\n@njit\ndef inner(x):\n    return x + 100\n"
     )
+    (folder / "aside.py").write_text("x = 1\n")
     (folder / "outer.py").write_text(
         "from hwsim.jit import njit\nfrom hwsim.inner import inner\n\n"
         "@njit\ndef outer(x):\n    return inner(x) + 1\n"
@@ -60,6 +64,8 @@ def test_second_process_finds_the_code_and_an_edit_elsewhere_is_noticed(
     assert (value, hits) == ("102", "0")
     assert Path(folder).parent == tmp_path / "cache"
     assert run(package, cache) == ["102", "1", folder]
+    (package / "aside.py").write_text("x = 2\n")
+    assert run(package, cache) == ["102", "1", folder]
     inner = package / "inner.py"
     inner.write_text(inner.read_text().replace("100", "200"))
     value, hits, other = run(package, cache)
@@ -73,14 +79,13 @@ def test_an_empty_setting_turns_the_cache_off(package: Path) -> None:
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache folder that is asked for anew; the one in use is put back afterwards."""
+    """Where the cache is for this test."""
     monkeypatch.setenv("HWSIM_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(jit, "cache_folder", jit.cache_folder.__wrapped__)
     return tmp_path / "cache"
 
 
 def test_folder_is_private(fresh: Path) -> None:
-    folder = jit.cache_folder()
+    folder = jit.cache_folder("a thing")
     assert folder is not None
     assert fresh.stat().st_mode & 0o777 == 0o700
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -89,12 +94,12 @@ def test_folder_is_private(fresh: Path) -> None:
 def test_a_folder_that_others_may_write_to_is_not_used(fresh: Path) -> None:
     fresh.mkdir()
     fresh.chmod(0o777)
-    assert jit.cache_folder() is None
+    assert jit.cache_folder("a thing") is None
 
 
 def test_a_file_in_its_place_is_no_error(fresh: Path) -> None:
     fresh.write_text("")
-    assert jit.cache_folder() is None
+    assert jit.cache_folder("a thing") is None
 
 
 def test_only_caches_unused_for_a_month_are_deleted(fresh: Path) -> None:
@@ -105,11 +110,31 @@ def test_only_caches_unused_for_a_month_are_deleted(fresh: Path) -> None:
     long_ago = time.time() - 31 * 24 * 3600
     os.utime(old, (long_ago, long_ago))
     os.utime(other, (long_ago, long_ago))
-    folder = jit.cache_folder()
+    folder = jit.cache_folder("a thing")
     assert set(fresh.iterdir()) == {recent, other, folder}
 
 
-def test_numba_settings_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = jit._key()
+def test_each_content_has_a_folder_of_its_own(fresh: Path) -> None:
+    assert jit.cache_folder("one") != jit.cache_folder("two")
+    assert jit.cache_folder("one") == jit.cache_folder("one")
+
+
+def test_numba_settings_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch, fresh: Path) -> None:
+    settings, folder = jit._settings.__wrapped__, jit.kernel_folder.__wrapped__
+    monkeypatch.setattr(jit, "_settings", settings)
+    file = Path(sources.__file__)
+    before = folder(file)
     monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
-    assert jit._key() != before
+    assert folder(file) != before
+
+
+def test_closure_holds_what_a_module_takes_and_nothing_else() -> None:
+    package = Path(sources.__file__).parent
+
+    def closure(name: str) -> set[str]:
+        files = sources.import_closure(package / name)
+        return {path.relative_to(package).as_posix() for path in files}
+
+    assert closure("network/types.py") == {"network/types.py", "errors.py"}
+    assert closure("accelerator/ring.py") >= {"accelerator/timing.py", "network/ops.py", "jit.py"}
+    assert not closure("accelerator/ring.py") & {"accelerator/__init__.py", "accelerator/cycles.py"}
