@@ -50,7 +50,7 @@ def figure(text: str, name: str) -> float:
 
 def point(folder: Path, words: int, bits: int, node: int, cells: str) -> str:
     """One YAML row: read and write energy of a word, leakage (sub-threshold and gate)."""
-    config = (folder / "cache.cfg").read_text()
+    config = (folder / "cache.cfg").read_text(encoding="utf-8")
     for beginning, value in settings(words, bits, node, cells).items():
         config = re.sub(
             rf"^{re.escape(beginning)}.*$",
@@ -58,7 +58,7 @@ def point(folder: Path, words: int, bits: int, node: int, cells: str) -> str:
             config,
             flags=re.MULTILINE,
         )
-    with tempfile.NamedTemporaryFile("w", suffix=".cfg") as file:
+    with tempfile.NamedTemporaryFile("w", suffix=".cfg", encoding="utf-8") as file:
         file.write(config)
         file.flush()
         done = subprocess.run(
@@ -67,6 +67,7 @@ def point(folder: Path, words: int, bits: int, node: int, cells: str) -> str:
             capture_output=True,
             text=True,
             check=True,
+            encoding="utf-8",
         )
     read = figure(done.stdout, "Total dynamic read energy per access") * 1e3
     write = figure(done.stdout, "Total dynamic write energy per access") * 1e3

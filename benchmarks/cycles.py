@@ -127,9 +127,11 @@ def verilate(pipeline: Pipeline, folder: Path) -> Path:
     """Build the harness around the Verilog of ``pipeline``; its executable."""
     if pipeline.input.bits > 64:
         raise SystemExit("the harness takes input beats of at most 64 bits")
-    (folder / "accelerator.v").write_text(to_verilog(Accelerator(pipeline=pipeline), "accelerator"))
+    (folder / "accelerator.v").write_text(
+        to_verilog(Accelerator(pipeline=pipeline), "accelerator"), encoding="utf-8"
+    )
     mask = f"{(1 << pipeline.input.bits) - 1}UL"
-    (folder / "main.cpp").write_text(HARNESS.replace("MASK", mask))
+    (folder / "main.cpp").write_text(HARNESS.replace("MASK", mask), encoding="utf-8")
     command = [
         tools.verilator(),
         "--cc",
@@ -155,7 +157,11 @@ def measure(name: str, frames: int, repeats: int = 5) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         program = verilate(pipeline, Path(folder))
         done = subprocess.run(
-            [program, str(inputs), str(outputs)], check=True, capture_output=True, text=True
+            [program, str(inputs), str(outputs)],
+            check=True,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
     seconds, *dates = done.stdout.split()
     simulate(pipeline, 1)

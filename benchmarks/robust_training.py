@@ -151,7 +151,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
     """
     done = folder / f"{network.name}_{chips}chips.json"
     if done.exists():
-        return json.loads(done.read_text())
+        return json.loads(done.read_text(encoding="utf-8"))
     study = weight_study(network, data)
     technology = study.technology
     records = Records(folder / "answers.jsonl")
@@ -177,7 +177,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
         "energy_saved_vs_nominal": 1 - technology.energy_rel(lowest.voltage_rel)
         / technology.energy_rel(technology.nominal_rel),
     }  # fmt: skip
-    done.write_text(json.dumps(found) + "\n")
+    done.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
 
 
@@ -188,7 +188,7 @@ def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) ->
     """
     done = folder / f"{network.name}_{chips}chips_supplies.json"
     if done.exists():
-        return json.loads(done.read_text())
+        return json.loads(done.read_text(encoding="utf-8"))
     study = weight_study(network, data)
     energy = EnergyConfig()
     cost = memory_energy(
@@ -212,7 +212,7 @@ def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) ->
             "error": 1 - seen.mean,
             "error_width": seen.width,
         }
-    done.write_text(json.dumps(found) + "\n")
+    done.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
 
 

@@ -25,7 +25,9 @@ def output_of(command: str) -> str:
         for name in ("examples", "runs"):
             (Path(folder) / name).symlink_to(ROOT / name)
         words = [sys.executable, *shlex.split(command)]
-        done = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            words, cwd=folder, check=True, capture_output=True, text=True, encoding="utf-8"
+        )
     return done.stdout
 
 
@@ -41,4 +43,4 @@ def refresh(text: str, only: str = "") -> str:
 
 if __name__ == "__main__":
     for path in sorted((ROOT / "docs").glob("*.md")):
-        path.write_text(refresh(path.read_text(), *sys.argv[1:2]))
+        path.write_text(refresh(path.read_text(encoding="utf-8"), *sys.argv[1:2]), encoding="utf-8")

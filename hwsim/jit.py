@@ -76,7 +76,7 @@ class _LockedCache(FunctionCache):
     def _lock(self) -> Iterator[None]:
         folder = Path(self.cache_path)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / ".lock").open("w") as file:
+        with (folder / ".lock").open("w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 

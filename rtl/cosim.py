@@ -23,7 +23,7 @@ PERIOD_NS = 10
 _DRAIN_CYCLES = 200
 
 FOLDER = Path(os.environ["HWSIM_COSIM"])
-JOB: dict[str, Any] = json.loads((FOLDER / "job.json").read_text())
+JOB: dict[str, Any] = json.loads((FOLDER / "job.json").read_text(encoding="utf-8"))
 
 
 def _value(handle: Any) -> int:
@@ -173,13 +173,13 @@ async def _check(dut: Any, name: str) -> None:
         await run.reset()
         await Timer(job["abort_cycles"] * PERIOD_NS, "ns")
     measured = await run.run(job["limit"])
-    (FOLDER / f"{name}.json").write_text(json.dumps(measured))
+    (FOLDER / f"{name}.json").write_text(json.dumps(measured), encoding="utf-8")
     wrong = _first_wrong(run.taken, run.arrays["expected"], run.arrays["mask"])
     if wrong is not None or job["watch"]:
         frames = run.frames if wrong is None else wrong // JOB["output_beats"] + 1
         passed = await Run(dut, name, frames).watch(job["limit"])
         trace = {fifo: [f"{beat:x}" for beat in beats] for fifo, beats in passed.items()}
-        (FOLDER / f"{name}.trace.json").write_text(json.dumps(trace))
+        (FOLDER / f"{name}.trace.json").write_text(json.dumps(trace), encoding="utf-8")
     assert wrong is None, f"output beat {wrong} is wrong"
     if job["watch"]:
         for fifo, beats in passed.items():

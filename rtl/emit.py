@@ -113,7 +113,7 @@ def generate(
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
             new = Path(temporary) / "new"
             new.mkdir()
-            (new / VERILOG).write_text(text)
+            (new / VERILOG).write_text(text, encoding="utf-8")
             save(network, new / NETWORK)
             arrays = {"images": check_input(network, images).astype(np.int64), "expected": expected}
             if labels is not None:
@@ -129,7 +129,7 @@ def generate(
                 "vectors": {"images": len(images), "labels": labels is not None},
                 "files": {name: _digest(new / name) for name in files},
             }
-            (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+            (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             _swap(folder, new, Path(temporary) / "old")
         task.advance()
     return manifest
@@ -189,7 +189,7 @@ def _digest(path: Path) -> str:
 
 def _read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT

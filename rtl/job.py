@@ -155,5 +155,6 @@ def write_job(
                 "output_beats": y.frame_beats,
                 "level_bits": LEVEL_BITS,
             }
-        )
+        ),
+        encoding="utf-8",
     )

@@ -86,13 +86,13 @@ def build(
     for source in sources:
         what.update(source.read_bytes())
     stamp = folder / "built"
-    if stamp.is_file() and stamp.read_text() == what.hexdigest():
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == what.hexdigest():
         return False
     stamp.unlink(missing_ok=True)
     runner = _runner(simulator)
     files = list(sources)
     if simulator == "verilator":
-        (folder / "bench.vlt").write_text(control)
+        (folder / "bench.vlt").write_text(control, encoding="utf-8")
         files.append(folder / "bench.vlt")
     log = folder / "build.log"
     try:
@@ -110,7 +110,7 @@ def build(
         raise tools.ToolError(f"{simulator} could not build the bench: {_reason(log)}") from None
     if simulator == "verilator":
         _keep_runtime(folder, waves)
-    stamp.write_text(what.hexdigest())
+    stamp.write_text(what.hexdigest(), encoding="utf-8")
     return True
 
 
@@ -168,6 +168,6 @@ def _runner(simulator: str) -> Runner:
 
 
 def _reason(log: Path) -> str:
-    lines = log.read_text().splitlines() if log.is_file() else []
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     errors = [line.strip() for line in lines if "rror" in line]
     return f"{errors[0] if errors else 'no message'} (log: {log})"

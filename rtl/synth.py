@@ -132,21 +132,23 @@ def synth(
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / VERILOG).write_bytes((emitted.folder / VERILOG).read_bytes())
-        (work / "core.v").write_text(_core(emitted.manifest["ports"]))
+        (work / "core.v").write_text(_core(emitted.manifest["ports"]), encoding="utf-8")
         with progress.task(f"map to {target}"):
             _yosys(
                 f"read_verilog {VERILOG} core.v; {family.command} -flatten -top {_CORE} "
                 f"-json core.json; tee -q -o stat.json stat -json",
                 work,
             )
-        cells = _cells(json.loads((work / "stat.json").read_text()))
+        cells = _cells(json.loads((work / "stat.json").read_text(encoding="utf-8")))
         fmax, slowest = None, None
         if target == "ecp5":
             with progress.task("place and route"):
                 fmax, slowest = _place(work)
     resources = _resources(family, cells)
     result = SynthesisResult(target, resources, fmax, slowest, cells, tools.versions())
-    (emitted.folder / "synthesis.json").write_text(json.dumps(result.to_json(), indent=1) + "\n")
+    (emitted.folder / "synthesis.json").write_text(
+        json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8"
+    )
     return result
 
 
@@ -186,7 +188,7 @@ def _place(work: Path) -> tuple[float, SlowestPath]:
         [*NEXTPNR, "--json", "core.json", "--report", "report.json", "-q"],
         work,
     )
-    report = json.loads((work / "report.json").read_text())
+    report = json.loads((work / "report.json").read_text(encoding="utf-8"))
     if not report["fmax"]:
         raise ToolError("nextpnr-ecp5 found no clock")
     fmax = min(clock["achieved"] for clock in report["fmax"].values())

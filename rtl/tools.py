@@ -37,7 +37,9 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     if shutil.which("iverilog"):
-        text = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
+        text = subprocess.run(
+            ["iverilog", "-V"], capture_output=True, text=True, encoding="utf-8"
+        ).stdout
         found["icarus"] = text.split("version", 1)[1].split()[0] if "version" in text else "?"
     return found
 
@@ -84,7 +86,9 @@ def compiler(folder: Path) -> dict[str, str]:
     cxx = "c++ -fno-sanitize=undefined"
     for variable, command in (("CXX", cxx), ("LINK", cxx), ("AR", "ar")):
         script = folder / f"zig-{command.split()[0]}"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang {command} "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\nexec "{sys.executable}" -m ziglang {command} "$@"\n', encoding="utf-8"
+        )
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
         scripts[variable] = str(script)
     return scripts
@@ -101,7 +105,12 @@ def run_python_tool(module: str, arguments: list[str], folder: Path) -> str:
         raise ToolError(f"{name} is not installed; run: pip install {name}")
     code = f"import sys, {package}; sys.exit({package}.{function}(sys.argv[1:]))"
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=folder, capture_output=True, text=True
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",  # tools quote paths and sources as they are
     )
     if done.returncode:
         raise ToolError(f"{package}: {_reason(done.stdout + done.stderr, done.returncode)}")

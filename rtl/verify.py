@@ -171,8 +171,8 @@ def _build(emitted: Emitted, simulator: str, work: Path, waves: bool) -> None:
     bench = Bench(pipeline=emitted.pipeline)
     source = work / "bench.v"
     text = to_verilog(bench, runner.BENCH)
-    if not source.is_file() or source.read_text() != text:
-        source.write_text(text)
+    if not source.is_file() or source.read_text(encoding="utf-8") != text:
+        source.write_text(text, encoding="utf-8")
     ports = ("clk", "rst", *bench.signature.members)
     runner.build(simulator, work, (emitted.folder / VERILOG, source), ports, waves)
 
@@ -225,7 +225,7 @@ def _judge(
     for run in planned:
         found: list[Failure] = []
         file = job / f"{run.name}.json"
-        measured = json.loads(file.read_text()) if file.is_file() else None
+        measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
         if run.name not in outcome or measured is None:
             reason = outcome.get(run.name) or "did not run"
             found.append(Failure(run.name, "run", f"{run.name}: {reason}"))
@@ -234,7 +234,7 @@ def _judge(
             expected = {name: values[:frames] for name, values in links.items()}
             trace = job / f"{run.name}.trace.json"
             if trace.is_file():
-                beats = json.loads(trace.read_text())
+                beats = json.loads(trace.read_text(encoding="utf-8"))
                 found += explain_output(run.name, pipeline, expected, beats, measured)
             found += explain_cycles(run.name, pipeline, predicted(run.model), measured)
             if outcome[run.name] is not None and not found:

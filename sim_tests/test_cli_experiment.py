@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +151,20 @@ def test_what_people_see(capsys: Any, finished: Path) -> None:
     assert code == 0
     for text in ("integer", "a frame every 64", "every output and every cycle count equal", "nJ"):
         assert text in out
+
+
+def test_a_terminal_without_check_marks(finished: Path, monkeypatch: Any) -> None:
+    """A verification that passed is a success there too."""
+    streams = {name: io.TextIOWrapper(io.BytesIO(), "cp1252") for name in ("stdout", "stderr")}
+    with monkeypatch.context() as patch:
+        for name, stream in streams.items():
+            patch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as caught:
+            main(["run", str(finished / "tiny.yaml"), "-o", str(finished / "out")])
+    assert caught.value.code == 0
+    for stream, text in zip(streams.values(), (b"ok 4 tests", b"  ok verify"), strict=True):
+        stream.flush()
+        assert text in stream.buffer.getvalue()  # type: ignore[attr-defined]
 
 
 def test_only_dependent_stages_are_redone(capsys: Any, copy: Path) -> None:

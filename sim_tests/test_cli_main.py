@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from support.random_networks import random_network
 
 from hwsim import __version__
+from hwsim.cli.common import mark
 from hwsim.cli.main import app, main
 from hwsim.config.loader import shipped_configs
 from hwsim.network import Network, network_hash, save
@@ -68,6 +71,49 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_marks_are_what_the_stream_can_write(monkeypatch: Any, encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    signs = [mark(True), mark(False)]
+    print(*signs, flush=True)
+    plain = encoding != "utf-8"
+    assert signs == (["[green]ok[/]", "[red]FAILED[/]"] if plain else ["[green]✓[/]", "[red]✗[/]"])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"PYTHONIOENCODING": "ascii:strict"},
+        {"PYTHONIOENCODING": "cp1252:strict"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ],
+    ids=lambda environment: "-".join(environment.values()),
+)
+def test_terminals_of_any_encoding(
+    hwnet: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Help, tables and errors come out whole; what an encoding lacks is escaped."""
+
+    def hwsim(*words: object) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", "from hwsim.cli.main import main; main()", *map(str, words)],
+            env={**os.environ, **environment, "COLUMNS": "60"},
+            capture_output=True,
+        )
+        return done.returncode, done.stdout.decode("cp1252"), done.stderr.decode("cp1252")
+
+    assert hwsim("inspect", "--help")[::2] == (0, "")
+    code, out, err = hwsim("inspect", hwnet)
+    assert (code, err) == (0, "")
+    assert "sha256" in out
+    assert hwsim("inspect", "☃.hwnet")[0] == 2
+    (tmp_path / "x.yaml").write_text("name: ☃\n", encoding="utf-8")
+    code, out, err = hwsim("run", tmp_path / "x.yaml")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert r"\u2603" in err
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,49 @@ def test_models_and_rtl_do_not_import_each_other() -> None:
         assert reaches(imports(path, top=False), "torch") == set(), path
 
 
+def calls_without_encoding(tree: ast.AST) -> list[str]:
+    """Calls that read or write text in whatever encoding the machine happens to have."""
+    found = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        given = {word.arg: word.value for word in node.keywords}
+        values = [*node.args, *given.values()]
+        modes = [v.value for v in values if isinstance(v, ast.Constant) and type(v.value) is str]
+        text = (
+            (name in ("read_text", "write_text") and len(node.args) <= (name == "write_text"))
+            or (
+                name in ("open", "fdopen", "TemporaryFile", "NamedTemporaryFile")
+                and not any("b" in mode for mode in modes)
+            )
+            or bool({"text", "universal_newlines"} & given.keys())
+        )
+        if text and "encoding" not in given:
+            found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("folder", [*FOLDERS, "benchmarks", "docs", "examples"])
+def test_text_is_read_and_written_in_a_named_encoding(folder: str) -> None:
+    for path in sources(folder):
+        assert calls_without_encoding(ast.parse(path.read_bytes())) == [], path
+
+
+def test_calls_without_encoding_are_seen() -> None:
+    code = (
+        "p.read_text()\np.write_text(t)\nopen(p)\np.open('w')\nrun(x, text=True)\n"
+        "p.read_text('utf-8')\np.open('rb')\nrun(x)\np.write_text(t, encoding=e)\n"
+    )
+    assert calls_without_encoding(ast.parse(code)) == [
+        "p.read_text()",
+        "p.write_text(t)",
+        "open(p)",
+        "p.open('w')",
+        "run(x, text=True)",
+    ]
+
+
 @pytest.mark.slow
 def test_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     """Built, installed with its pinned dependencies, and run from a folder of its own."""

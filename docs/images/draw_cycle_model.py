@@ -151,7 +151,9 @@ def main(target: str) -> None:
     figure.savefig(target, metadata={"Date": None})
     # A hundredth of a pixel is more than anyone sees.
     path = Path(target)
-    path.write_text(re.sub(r"(\d+\.\d\d)\d+", r"\1", path.read_text()))
+    path.write_text(
+        re.sub(r"(\d+\.\d\d)\d+", r"\1", path.read_text(encoding="utf-8")), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

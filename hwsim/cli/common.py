@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +61,24 @@ class Output:
         console = make_console()
         for item in people():
             console.print(item)
+
+
+def show_any_text() -> None:
+    """Let stdout and stderr write what their encoding lacks as an escape instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def mark(ok: bool, *, stderr: bool = False) -> str:
+    """A coloured check mark or cross; in words where the stream's encoding has no such signs."""
+    sign, words, colour = ("✓", "ok", "green") if ok else ("✗", "FAILED", "red")
+    stream = sys.stderr if stderr else sys.stdout
+    try:
+        sign.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        sign = words
+    return f"[{colour}]{sign}[/]"
 
 
 def make_console(*, stderr: bool = False) -> Console:

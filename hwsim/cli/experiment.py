@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwsim.cli.common import Output, make_console
+from hwsim.cli.common import Output, make_console, mark
 
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
@@ -45,11 +45,10 @@ def bring_up_to_date(
             return
         console = make_console(stderr=True)
         time = "cached" if report.cached else f"{report.seconds:.1f} s"
-        ok = report.figures.get("passed", True)
-        mark = "[green]✓[/]" if ok else "[red]✗[/]"
+        sign = mark(report.figures.get("passed", True), stderr=True)
         text = _summary(report.name, report.figures)
         style = "dim" if report.cached else "none"
-        console.print(f"  {mark} [{style}]{report.name:<9}{time:>8}[/]   {text}")
+        console.print(f"  {sign} [{style}]{report.name:<9}{time:>8}[/]   {text}")
 
     derived = (RESULT, REPORT) if stages[0].name != "report" else ()
     return run_stages(stages, config, workspace, out.progress, show, derived)

@@ -94,7 +94,7 @@ def generate(
     source = spatial, cell_map, map_holds, map_reads, map_interleave
     faults = _faults(pipeline, technology, supply, chip, faulty, source, protection)
     manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
-    lines = len((output / "accelerator.v").read_text().splitlines())
+    lines = len((output / "accelerator.v").read_text(encoding="utf-8").splitlines())
     document = {
         "folder": str(output),
         "files": {"verilog": str(output / "accelerator.v")},

@@ -25,6 +25,7 @@ from hwsim.cli import (
     train,
     verify,
 )
+from hwsim.cli.common import show_any_text
 from hwsim.errors import HwsimError
 
 _INTERRUPTED = 130
@@ -73,6 +74,7 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    show_any_text()
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     sys.exit(_invoke([word for word in words if word != "--debug"] or ["--help"], debug))

@@ -17,6 +17,7 @@ from hwsim.cli.common import (
     Settings,
     example,
     make_console,
+    mark,
 )
 from hwsim.cli.experiment import (
     bring_up_to_date,
@@ -145,8 +146,7 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
             f"[bold]{e.total_pj / 1e3:,.2f} nJ a frame[/] ({e.table}: {e.node_nm:g} nm memories "
             f"at {e.voltage_v:g} V)",
         )
-    mark = "[green]✓[/]" if v.passed else "[red]✗[/]"
-    table.add_row("Verilog", f"{mark} {verification_line(v.model_dump())}")
+    table.add_row("Verilog", f"{mark(v.passed)} {verification_line(v.model_dump())}")
     for failure in v.failures[:5]:
         table.add_row("", f"[red]{escape(failure)}[/]")
     table.add_row("report", str(folder / result.files.report))

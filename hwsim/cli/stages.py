@@ -203,11 +203,11 @@ def _generate(run: StageRun) -> Figures:
             f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
             key="verification.images",
         )
-    mapping = json.loads((run.folder / SIMULATION).read_text())["mapping"]
+    mapping = json.loads((run.folder / SIMULATION).read_text(encoding="utf-8"))["mapping"]
     pipeline = restore_mapping(load(run.folder / NETWORK), mapping)
     folder = run.work / VERILOG
     generate(pipeline, folder, network_images(config, count), data.test_y[:count], run.progress)
-    lines = len((folder / "accelerator.v").read_text().splitlines())
+    lines = len((folder / "accelerator.v").read_text(encoding="utf-8").splitlines())
     return {"lines": lines, "sha256": path_hash(folder / "accelerator.v")}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hwsim.cli.common import Json, Output, Quiet, example
+from hwsim.cli.common import Json, Output, Quiet, example, mark
 from hwsim.cli.experiment import verification_line
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
 
     for name in result.edited:
         yield f"[yellow]![/] {name} was edited after it was generated"
-    mark = "[green]✓[/]" if result.passed else "[red]✗[/]"
-    yield f"{mark} {verification_line(verification_figures(result))}"
+    yield f"{mark(result.passed)} {verification_line(verification_figures(result))}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("test", "cycle count"):
         table.add_column(heading)
@@ -83,7 +82,7 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
             table.add_row(run.test, name, f"{predicted:,}", f"{measured:,}", style=style)
     yield table
     for failure in result.failures:
-        yield f"[red]✗[/] {escape(failure.text)}"
+        yield f"{mark(False)} {escape(failure.text)}"
     if result.correct is not None:
         yield f"{result.correct} of {result.images} images classified as labelled"
     if result.waves:

@@ -51,7 +51,7 @@ def render(template: str, **values: Any) -> Markup:
 
 def render_page(title: str, version: str, parts: Sequence[tuple[str, str, Markup]]) -> str:
     """A whole page that needs no other file. parts: (key, heading or "", body) of each section."""
-    style = "".join((svg.HERE / name).read_text() for name in _STYLES)
+    style = "".join((svg.HERE / name).read_text(encoding="utf-8") for name in _STYLES)
     return render("report.html", title=title, version=version, parts=parts, style=Markup(style))
 
 

@@ -58,7 +58,7 @@ def drawing(
     parts: Sequence[Markup], width: float, height: float, title: str, *, alone: bool = False
 ) -> Markup:
     """A whole picture. alone: with its own style sheet, to be saved as a file."""
-    style = [el("style", Markup((HERE / "chart.css").read_text()))] if alone else []
+    style = [el("style", Markup((HERE / "chart.css").read_text(encoding="utf-8")))] if alone else []
     if alone:
         style.append(box(0, 0, width, height, "page"))
     return el(

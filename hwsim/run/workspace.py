@@ -71,7 +71,7 @@ class Workspace:
 
         Folders that were made for this workspace go again when nothing came of it.
         """
-        with (self.folder / _LOCK).open("w") as file:
+        with (self.folder / _LOCK).open("w", encoding="utf-8") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -131,10 +131,10 @@ class Workspace:
                 remove(self.folder / name)
         work = self._work(stage)
         mark = work / ".key"
-        if not (resumable and mark.is_file() and mark.read_text() == key):
+        if not (resumable and mark.is_file() and mark.read_text(encoding="utf-8") == key):
             remove(work)
             work.mkdir()
-            mark.write_text(key)
+            mark.write_text(key, encoding="utf-8")
         return work
 
     def abandon(self, stage: str) -> None:
