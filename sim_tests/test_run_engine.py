@@ -10,9 +10,10 @@ import pytest
 
 from hwsim.config.loader import StrictModel
 from hwsim.errors import OutputError
+from hwsim.files import write_json, write_text
 from hwsim.progress import NoProgress
 from hwsim.run import Stage, StageRun, Workspace, run_stages
-from hwsim.run.files import code_hash, path_hash, write_json, write_text
+from hwsim.run.files import code_hash, path_hash
 
 
 class Config(StrictModel):

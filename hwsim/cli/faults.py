@@ -164,10 +164,10 @@ def _folder(output: Path | None) -> Path | None:
 def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
     """``faults.json`` and the reports; their paths."""
     from hwsim.faults.result import FAULTS
+    from hwsim.files import write_json
     from hwsim.report import build_report
     from hwsim.report.faults import write_faults_page
     from hwsim.report.page import RESULT
-    from hwsim.run.files import write_json
 
     write_json(folder / FAULTS, result.model_dump(mode="json"))
     files = {"faults": str(folder / FAULTS), "page": str(write_faults_page(folder, result))}

@@ -63,7 +63,7 @@ def run(
 def run_experiment(config: ExperimentConfig, workspace: Workspace, out: Output) -> Result:
     """Bring every stage, ``result.json`` and the report up to date."""
     from hwsim.cli.stages import RESULT, STAGES, report_stage
-    from hwsim.run.files import write_json
+    from hwsim.files import write_json
 
     reports = bring_up_to_date(STAGES, config, workspace, out)
     result = make_result(config, reports)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.errors import ConfigError
+from hwsim.files import write_json
 from hwsim.run import Stage, StageRun
 from hwsim.run.engine import Figures
-from hwsim.run.files import path_hash, write_json
+from hwsim.run.files import path_hash
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails
 
-from hwsim.config.strict_yaml import Key, dotted, parse_yaml
+from hwsim.config.strict_yaml import parse_yaml
 from hwsim.errors import ConfigError
+from hwsim.schema import Key, dotted, explain, suggestion
 
 
 class StrictModel(BaseModel):
@@ -61,7 +58,7 @@ def find_config(source: Path | str, folder: str = "experiments") -> Path:
         return shipped[str(source)]
     raise ConfigError(
         f"is neither a file nor one of the shipped {folder}: {', '.join(shipped) or 'none'}"
-        + _suggestion(str(source), shipped),
+        + suggestion(str(source), shipped),
         file=path,
     )
 
@@ -121,7 +118,7 @@ def validate_config(
         # JSON mode is strict about types (no "3" for 3, no 1.0 for 1) yet takes lists for tuples.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        key, message = _explain(error.errors(), model, data)
+        key, message = explain(error.errors(), model, data)
         known = places or {}
         where = next((known[key[:n]] for n in range(len(key), 0, -1) if key[:n] in known), file)
         raise ConfigError(message, file=where, key=dotted(key) or None) from None
@@ -131,114 +128,3 @@ def config_hash(config: BaseModel) -> str:
     """SHA-256 (hex) of the values of ``config``; layout, comments and key order do not count."""
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-# What each pydantic error says is allowed; ``{}`` fields come from the error's context.
-_ALLOWED = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "bool_type": "true or false",
-    "string_type": "text",
-    "path_type": "text (a path)",
-    "list_type": "a list",
-    "tuple_type": "a list",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "none_required": "null",
-    "greater_than_equal": ">= {ge}",
-    "greater_than": "> {gt}",
-    "less_than_equal": "<= {le}",
-    "less_than": "< {lt}",
-    "literal_error": "{expected}",
-    "enum": "{expected}",
-    "string_pattern_mismatch": "text of the form {pattern}",
-    "string_too_short": "text of at least {min_length} character(s)",
-    "too_short": "a list of at least {min_length} entries",
-    "too_long": "a list of at most {max_length} entries",
-}
-_NUMBERS = ("a number", "an integer")
-_UNITS = ("mhz", "pj", "uj", "v", "ma", "nm", "s", "ms", "us", "bytes", "bits", "cycles")
-
-
-def _explain(errors: list[ErrorDetails], model: type[BaseModel], data: Any) -> tuple[Key, str]:
-    """Key and one-line text of the first error; members of a union are told together."""
-    # An unknown key explains a missing one (a typo), so it goes first.
-    errors.sort(key=lambda e: e["type"] != "extra_forbidden")
-    key = _real_key(errors[0], data)
-    group = [error for error in errors if _real_key(error, data) == key]
-    first = group[0]
-    if first["type"] == "extra_forbidden":
-        allowed = _keys_at(model, key[:-1])
-        return key, f"unknown key; allowed: {', '.join(allowed)}" + _suggestion(
-            str(key[-1]), allowed
-        )
-    if first["type"] == "missing":
-        return key, "is required"
-    if first["type"] == "value_error":
-        return key, str(first["ctx"]["error"])
-    phrases = [
-        _ALLOWED[e["type"]].format(**e.get("ctx", {})) for e in group if e["type"] in _ALLOWED
-    ]
-    if not phrases:
-        return key, first["msg"].replace("\n", " ")
-    value = first["input"]
-    text = f"must be {' or '.join(dict.fromkeys(phrases))}, not {_shown(value)}"
-    unit = str(key[-1]).rpartition("_")[2]
-    if phrases[0] in _NUMBERS and unit in _UNITS and re.match(r"[0-9.]+ *[a-zA-Z]", str(value)):
-        text += f" (the unit, {unit}, is part of the key)"
-    elif isinstance(value, str) and first["type"] == "literal_error":
-        choices = first["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        text += _suggestion(value, choices)
-    return key, text
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
-    return repr(value)
-
-
-def _real_key(error: ErrorDetails, data: Any) -> Key:
-    """The error's location without the tags that pydantic inserts for members of a union."""
-    key: list[str | int] = []
-    for n, part in enumerate(error["loc"]):
-        last = n == len(error["loc"]) - 1
-        inside = (
-            part in data
-            if isinstance(data, dict)
-            else isinstance(data, list) and isinstance(part, int) and part < len(data)
-        )
-        if inside:
-            data = data[part]
-            key.append(part)
-        elif last and error["type"] == "missing":
-            key.append(part)
-    return tuple(key)
-
-
-def _keys_at(model: type[BaseModel], key: Key) -> list[str]:
-    """Keys allowed in the model that sits at ``key`` below ``model``."""
-    current: Any = model
-    for part in key:
-        if isinstance(current, type) and issubclass(current, BaseModel):
-            current = _required(current.model_fields[str(part)].annotation)
-        else:
-            args = get_args(current)
-            current = _required(args[-1] if get_origin(current) is dict else args[0])
-    return list(current.model_fields)
-
-
-def _required(annotation: Any) -> Any:
-    """``annotation`` without ``Annotated`` and ``| None``."""
-    while get_origin(annotation) in (Annotated, Union, UnionType):
-        annotation = get_args(annotation)[0]
-    return annotation
-
-
-def _suggestion(given: str, allowed: Iterable[str]) -> str:
-    close = difflib.get_close_matches(given, list(allowed), n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""

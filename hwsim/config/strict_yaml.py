@@ -14,9 +14,7 @@ from typing import Any
 import yaml
 
 from hwsim.errors import ConfigError
-
-Key = tuple[str | int, ...]
-"""Path of a value inside a file: mapping keys and list indices from the top."""
+from hwsim.schema import Key, dotted
 
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "map", "seq")}
 _NULL = re.compile(r"~|null|Null|NULL|")
@@ -53,11 +51,6 @@ def parse_yaml(text: str, file: Path | str = "<text>") -> tuple[Any, dict[Key, i
         raise ConfigError("is not valid YAML: it holds a forbidden character", file=file) from None
     except RecursionError:
         raise ConfigError("is not valid YAML: it is nested too deeply", file=file) from None
-
-
-def dotted(key: Key) -> str:
-    """``("a", "b", 0)`` as ``a.b[0]``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
 
 
 def _build(node: yaml.Node, key: Key, lines: dict[Key, int], file: Path | str) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from hwsim import __version__
+from hwsim.files import remove
 from hwsim.progress import Progress
-from hwsim.run.files import code_hash, remove, value_hash
+from hwsim.run.files import code_hash, value_hash
 from hwsim.run.workspace import Workspace
 
 Figures = dict[str, Any]

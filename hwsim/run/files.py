@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and hashes of what a result depends on."""
+"""Hashes of what a result depends on."""
 
 from __future__ import annotations
 
@@ -6,32 +6,10 @@ import ast
 import hashlib
 import importlib.util
 import json
-import shutil
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
-
-from hwsim.files import whole_file
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` in one step: the file is whole, or is what it was before."""
-    with whole_file(path) as file:
-        file.write(text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as JSON in one step."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
-def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def path_hash(path: Path) -> str | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hwsim.errors import OutputError
-from hwsim.run.files import path_hash, remove, write_json
+from hwsim.files import remove, write_json
+from hwsim.run.files import path_hash
 
 _FORMAT = 1
 _STATE = "state.json"
