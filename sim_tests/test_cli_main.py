@@ -5,18 +5,22 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
+import typer.main
+from rich.console import Console
 from support.random_networks import random_network
 
 from hwsim import __version__
 from hwsim.cli.common import mark
 from hwsim.cli.main import app, main
+from hwsim.cli.tables import Grid
 from hwsim.config.loader import shipped_configs
 from hwsim.network import Network, network_hash, save
 
@@ -229,3 +233,139 @@ def test_inspect_for_people(capsys: Any, hwnet: Path, network: Network) -> None:
     for op in network:
         assert op.name in out
     assert network_hash(network) in out
+
+
+@pytest.mark.parametrize("width", range(32, 128, 4))
+def test_no_number_of_a_table_is_cut(width: int) -> None:
+    """In every part of a narrow table a row begins with its name and has its own numbers."""
+    names = ("conv[0]", "a_rather_long_name")
+    numbers = [f"{11 ** (n % 7):,}" for n in range(12)]
+    grid = Grid("op", *(f"h{n}" for n in range(12)), title="a title", words=1)
+    for row, name in enumerate(names):
+        grid.add(name, *numbers[row:], *numbers[:row])
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(grid)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= width
+    assert lines[0].strip() == "a title"
+    for row, name in enumerate(names):
+        mine = [line.split()[1:] for line in lines if line.split()[:1] == [name]]
+        assert sum(mine, []) == [*numbers[row:], *numbers[:row]]
+    heads = [line.split()[1:] for line in lines if line.split()[:1] == ["op"]]
+    assert sum(heads, []) == [f"h{n}" for n in range(12)]
+    wide = [max(len(numbers[n]), len(numbers[n - 11])) for n in range(12)]
+    assert (len(heads) == 1) == (width >= 2 + len(names[1]) + sum(2 + size for size in wide))
+
+
+@pytest.mark.parametrize("command", ["inspect", "simulate"])
+def test_tables_on_a_narrow_terminal(
+    capsys: Any, hwnet: Path, monkeypatch: Any, command: str
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    seen = {}
+    for width in ("60", "400"):
+        monkeypatch.setenv("COLUMNS", width)
+        code, out, _ = call(capsys, command, hwnet)
+        assert code == 0
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", out.partition("sha256")[0])
+        assert all(len(line) <= int(width) for line in plain.splitlines())
+        seen[width] = set(re.findall(r"\d[\d,]*(?:\.\d+)?(?![\w,])", plain))
+    assert seen["60"] == seen["400"]
+
+
+def commands() -> dict[str, Any]:
+    """Every command that does something, by its words: ``run``, ``memory show``."""
+    found: dict[str, Any] = {}
+
+    def visit(command: Any, words: str) -> None:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[words] = command
+        for name, below in (inner or {}).items():
+            visit(below, f"{words} {name}".strip())
+
+    visit(typer.main.get_command(app), "")
+    return found
+
+
+def wrong_values(hint: Any) -> tuple[str, ...]:
+    """What no option of such a type can take, nor any of hwsim's numbers."""
+    kinds = get_args(hint) or (hint,)
+    if str in kinds or bool in kinds:
+        return ()
+    if float in kinds:
+        return ("-1", "nan", "five")
+    return ("-1", "2.5", "five") if int in kinds else ("xyzzy",) if "Literal" in str(hint) else ()
+
+
+WRONG = [
+    (words, parameter.opts[0], value)
+    for words, command in commands().items()
+    for parameter in command.params
+    if parameter.opts[0].startswith("--") and parameter.name in get_type_hints(command.callback)
+    for value in wrong_values(get_type_hints(command.callback)[parameter.name])
+]
+
+
+@pytest.mark.parametrize(("command", "option", "value"), WRONG)
+def test_a_wrong_value_is_told_with_its_option(
+    capsys: Any,
+    hwnet: Path,
+    tmp_path: Path,
+    monkeypatch: Any,
+    command: str,
+    option: str,
+    value: str,
+) -> None:
+    """One line, before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    Path("m.csv").write_text("voltage,failed,cells\n0.5,90,100\n0.6,50,100\n0.7,9,100\n0.8,0,100\n")
+    before = sorted(tmp_path.iterdir())
+    given = {
+        "evaluate": [hwnet, "--data", "digits"],
+        "faults": [hwnet, "--data", "digits"],
+        "generate": [hwnet, "-o", "v", "-c", "quickstart"],
+        "memory fit": ["m.csv", "--nominal", "1"],
+        "memory show": ["sram_14nm"],
+        "simulate": [hwnet],
+        "synth": ["."],
+        "verify": ["."],
+    }[command]
+    code, out, err = call(capsys, *command.split(), *given, option, value)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert option in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_options_of_a_limited_range_are_there() -> None:
+    assert len({(words, option) for words, option, _ in WRONG}) > 25
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("hwsim ver", ["verify"]),
+        ("hwsim verify --simulator ", ["verilator", "icarus"]),
+        ("hwsim run quick", ["quickstart"]),
+        ("hwsim memory ", ["show", "fit"]),
+    ],
+)
+def test_shells_complete_commands_and_values(line: str, found: list[str]) -> None:
+    words = line.split(" ")
+    environment = {
+        **os.environ,
+        "_HWSIM_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    code = "from hwsim.cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stderr == b""
+    assert done.stdout.decode().split() == found
+
+
+def test_completion_can_be_installed(capsys: Any) -> None:
+    code, out, _ = call(capsys, "--help")
+    assert code == 0
+    assert "--install-completion" in out
+    assert "--show-completion" in out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -22,7 +22,9 @@ MapFile = Annotated[
     Path | None,
     typer.Option("--map", metavar="FILE", help="Measured cells (.npy, .csv) instead of chips."),
 ]
-MapHolds = Annotated[str, typer.Option(help="What a cell of the map says: fails, rate or voltage.")]
+MapHolds = Annotated[
+    Literal["fails", "rate", "voltage"], typer.Option(help="What a cell of the map says.")
+]
 MapReads = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."),

@@ -18,6 +18,14 @@ from hwsim.progress import Progress, make_progress
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+
+def _shipped_experiments(incomplete: str) -> list[str]:
+    """For shells that complete."""
+    from hwsim.config.loader import shipped_configs
+
+    return [name for name in shipped_configs("experiments") if name.startswith(incomplete)]
+
+
 Json = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")
 ]
@@ -25,7 +33,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stder
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET", help="A .hwnet file.")]
 Experiment = Annotated[
     str,
-    typer.Argument(metavar="EXPERIMENT", help="YAML file, or the name of a shipped experiment."),
+    typer.Argument(
+        metavar="EXPERIMENT",
+        autocompletion=_shipped_experiments,
+        help="YAML file, or the name of a shipped experiment.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -89,6 +101,13 @@ def make_console(*, stderr: bool = False) -> Console:
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     return console
+
+
+def positive(value: float | None) -> float | None:
+    """Callback of options whose value must be above 0."""
+    if value is not None and not 0 < value < float("inf"):
+        raise typer.BadParameter(f"must be above 0, not {value:g}")
+    return value
 
 
 def example(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -18,8 +18,9 @@ from hwsim.cli.cells import (
     some_words,
     words,
 )
-from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, positive
 from hwsim.cli.mapping import Config, accelerator_config, energy_config
+from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,11 +58,14 @@ def faults(
     ] = 20,
     until_width: Annotated[
         float | None,
-        typer.Option(help="Add chips until the mean's 95 % interval is no wider, as in 0.005."),
+        typer.Option(
+            callback=positive,
+            help="Add chips until the mean's 95 % interval is no wider, as in 0.005.",
+        ),
     ] = None,
     max_chips: Annotated[int, typer.Option(min=2, help="With a width: at most.")] = 200,
     within: Annotated[
-        float, typer.Option(help="Accuracy that may be lost, 0..1; 0.01 is one point.")
+        float, typer.Option(min=0, max=1, help="Accuracy that may be lost; 0.01 is one point.")
     ] = 0.01,
     memories: Annotated[
         str, typer.Option(metavar="ROLE,...", help="Roles or names of the memories that fail.")
@@ -204,21 +208,16 @@ def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableT
 
 
 def _table(result: FaultsResult, found: Method) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
     from hwsim.report.faults import method_name
 
     cells = result.technology_description if result.map is None else f"cells of {result.map.file}"
     title = f"{cells}, {method_name(found.protection)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in (
+    table = Grid(
         "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst chip",
-        "energy / at Vmin", "/ at nominal",
-    ):  # fmt: skip
-        table.add_column(heading, justify="right")
+        "energy / at Vmin", "/ at nominal", words=0, title=title,
+    )  # fmt: skip
     for row in found.curve:
-        table.add_row(
+        table.add(
             f"{row.voltage_rel:.3f}",
             f"{row.bit_error_rate:.3g}",
             str(row.chips),
@@ -233,19 +232,13 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
 
 
 def _places(found: SensitivityMap) -> Iterator[RenderableType]:
-    from rich import box
-    from rich.table import Table
-
     from hwsim.report.faults import lost
 
     for heading, parts in (("faults in one memory", found.memories), ("in one bit", found.bits)):
         title = f"{heading} alone, bit error rate {found.bit_error_rate:.3g}"
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-        table.add_column("part")
-        for name in ("cells", "points lost", "95 % interval"):
-            table.add_column(name, justify="right")
+        table = Grid("part", "cells", "points lost", "95 % interval", title=title)
         for part in sorted(parts, key=lambda part: -part.loss_mean):
-            table.add_row(
+            table.add(
                 part.name,
                 f"{part.cells:,}",
                 lost(part.loss_mean),
@@ -255,18 +248,12 @@ def _places(found: SensitivityMap) -> Iterator[RenderableType]:
 
 
 def _supplies(result: FaultsResult, found: PerMemory) -> RenderableType:
-    from rich import box
-    from rich.table import Table
-
     from hwsim.report.faults import method_name
 
     title = f"a voltage for each memory, {method_name(result.protection)}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("memory")
-    for name in ("V / Vmin", "bit error rate", "share of energy"):
-        table.add_column(name, justify="right")
+    table = Grid("memory", "V / Vmin", "bit error rate", "share of energy", title=title)
     for memory, share in found.shares:
-        table.add_row(
+        table.add(
             memory.name,
             f"{memory.voltage_rel:.3f}",
             f"{memory.bit_error_rate:.3g}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hwsim.cli.common import Json, NetworkFile, Output, example
+from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -84,17 +85,11 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
 
 
 def _table(document: dict[str, Any]) -> Iterator[RenderableType]:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("op", "kind", "reads", "yields", "kernel", "alphabet"):
-        table.add_column(heading)
-    for heading in ("weights", "weight bits", "MACs"):
-        table.add_column(heading, justify="right")
+    words = ("op", "kind", "reads", "yields", "kernel", "alphabet")
+    table = Grid(*words, "weights", "weight bits", "MACs", words=len(words))
     for op in document["ops"]:
         numbers = (op["weights"], op["weight_bits"], op["macs"])
-        table.add_row(
+        table.add(
             op["name"],
             op["kind"],
             ", ".join(op["inputs"]),

@@ -34,7 +34,6 @@ app = typer.Typer(
     name="hwsim",
     help="From PyTorch to verified Verilog: simulate small CNNs and their hardware exactly.",
     epilog="Example: hwsim run quickstart",
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 for _command in (
@@ -90,7 +89,8 @@ def _invoke(words: list[str], debug: bool) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "hwsim"
-        _say(f"{error.format_message().rstrip('.')} (see {command} --help)")
+        text = error.format_message().replace("Value error, ", "").rstrip(".")
+        _say(f"{text} (see {command} --help)")
         return 2
     except HwsimError as error:
         if debug:

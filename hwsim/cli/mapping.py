@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -23,7 +23,9 @@ Interval = Annotated[
     int | None,
     typer.Option("--frame-interval-cycles", help="Fewest lanes that keep this interval."),
 ]
-Weights = Annotated[str | None, typer.Option(help="memory or constant.")]
+Weights = Annotated[
+    Literal["memory", "constant"] | None, typer.Option(help="Where weights and taps are.")
+]
 FifoDepth = Annotated[str | None, typer.Option(help="auto, or beats of every FIFO.")]
 Clock = Annotated[float | None, typer.Option(help="Clock in MHz.")]
 
@@ -40,14 +42,20 @@ def accelerator_config(
     from hwsim.config.accelerator import AcceleratorConfig
 
     base = load_experiment(config).accelerator if config else AcceleratorConfig()
-    depth: Any = int(fifo_depth) if fifo_depth and fifo_depth.isdecimal() else fifo_depth
     options = {
-        "frame_interval_cycles": frame_interval_cycles,
-        "weights": weights,
-        "fifo_depth": depth,
-        "clock_mhz": clock_mhz,
+        "--frame-interval-cycles": frame_interval_cycles,
+        "--weights": weights,
+        "--fifo-depth": _depth(fifo_depth),
+        "--clock-mhz": clock_mhz,
     }
     return _override(base, options)
+
+
+def _depth(text: str | None) -> int | str | None:
+    try:
+        return text if text is None else int(text)
+    except ValueError:
+        return text
 
 
 def energy_config(
@@ -58,11 +66,22 @@ def energy_config(
     from hwsim.config.accelerator import EnergyConfig
 
     base = load_experiment(config).energy if config else EnergyConfig()
-    return _override(base, {"table": energy_table, "voltage_v": voltage_v})
+    return _override(base, {"--energy-table": energy_table, "--voltage-v": voltage_v})
+
+
+_KEYS = {"--energy-table": "table"}
+"""Options that are not called like the key they replace."""
 
 
 def _override(base: Model, options: dict[str, Any]) -> Model:
+    """``base`` with the options that were given; ConfigError names the option."""
     from hwsim.config.loader import validate_config
 
-    given = {key: value for key, value in options.items() if value is not None}
-    return validate_config({**base.model_dump(mode="json"), **given}, type(base), "options")
+    given = {
+        _KEYS.get(option, option.strip("-").replace("-", "_")): (option, value)
+        for option, value in options.items()
+        if value is not None
+    }
+    values = {**base.model_dump(mode="json"), **{key: value for key, (_, value) in given.items()}}
+    places = {(key,): option for key, (option, _) in given.items()}
+    return validate_config(values, type(base), places=places)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hwsim.cli.common import Json, Output, example
+from hwsim.cli.common import Json, Output, example, positive
+from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -49,13 +50,10 @@ def show(
     out = Output("memory show", as_json=as_json)
 
     def people() -> Iterator[RenderableType]:
-        from rich.table import Table
-
-        table = Table(title=memory.description, box=None, pad_edge=False)
-        for title in ("V / Vmin", "bit error rate", "energy / at Vmin", "energy / at nominal"):
-            table.add_column(title, justify="right")
+        headings = ("V / Vmin", "bit error rate", "energy / at Vmin", "energy / at nominal")
+        table = Grid(*headings, words=0, title=memory.description)
         for row in curve:
-            table.add_row(
+            table.add(
                 f"{row['voltage_rel']:.3f}",
                 f"{row['bit_error_rate']:.3g}",
                 f"{row['energy_rel_vmin']:.3f}",
@@ -72,11 +70,17 @@ def fit(
     measurements: Annotated[
         Path, typer.Argument(metavar="CSV", help="Columns voltage, failed, cells.")
     ],
-    nominal: Annotated[float, typer.Option(help="Nominal supply, in the unit of the file.")],
-    law: Annotated[str, typer.Option(help="probit or exponential.")] = "probit",
+    nominal: Annotated[
+        float, typer.Option(callback=positive, help="Nominal supply, in the file's unit.")
+    ],
+    law: Annotated[
+        Literal["probit", "exponential"], typer.Option(help="What is fitted.")
+    ] = "probit",
     vmin: Annotated[
         float | None,
-        typer.Option(help="Lowest voltage without failures; default: that of the file."),
+        typer.Option(
+            callback=positive, help="Lowest voltage without failures; default: that of the file."
+        ),
     ] = None,
     source: Annotated[str, typer.Option(help="Where the measurements come from.")] = "measured",
     output: Annotated[

@@ -17,6 +17,7 @@ from hwsim.cli.mapping import (
     accelerator_config,
     energy_config,
 )
+from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -56,18 +57,13 @@ def simulate(
 
 
 def _tables(figures: dict[str, Any]) -> Iterator[RenderableType]:
-    from rich import box
-    from rich.table import Table
-
     cycles = figures["accelerator"]
-    stages = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("stage", "kind"):
-        stages.add_column(heading)
-    for heading in ("pe", "simd", "busy", "starved", "blocked", "cycles a frame"):
-        stages.add_column(heading, justify="right")
+    stages = Grid(
+        "stage", "kind", "pe", "simd", "busy", "starved", "blocked", "cycles a frame", words=2
+    )
     for stage in figures["stages"]:
         numbers = ("pe", "simd", "busy_cycles", "starved_cycles", "blocked_cycles")
-        stages.add_row(
+        stages.add(
             stage["name"],
             stage["kind"],
             *(f"{stage[key]:,}" for key in (*numbers, "ideal_interval_cycles")),

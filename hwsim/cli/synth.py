@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 @example("hwsim synth runs/quickstart/verilog --target ecp5")
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
-    target: Annotated[str, typer.Option(help="ecp5, ice40 or xc7.")] = "ecp5",
+    target: Annotated[
+        Literal["ecp5", "ice40", "xc7"], typer.Option(help="Which FPGA's cells.")
+    ] = "ecp5",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from hwsim.cli.common import Json, Output, Quiet, example, mark
 from hwsim.cli.experiment import verification_line
+from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
 def verify(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
     images: Annotated[int | None, typer.Option(min=1, help="Test vectors; default: all.")] = None,
-    simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
-    gap_probability: Annotated[float, typer.Option(help="Pauses of the input, 0..0.9.")] = 0.25,
-    stall_probability: Annotated[float, typer.Option(help="Pauses of the output.")] = 0.25,
+    simulator: Annotated[
+        Literal["verilator", "icarus"], typer.Option(help="What simulates it.")
+    ] = "verilator",
+    gap_probability: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Pauses of the input.")
+    ] = 0.25,
+    stall_probability: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Pauses of the output.")
+    ] = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Of the pauses.")] = 0,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms in DIR.")] = False,
     as_json: Json = False,
@@ -62,24 +69,18 @@ def verify(
 
 
 def _people(result: VerificationResult) -> Iterator[RenderableType]:
-    from rich import box
     from rich.markup import escape
-    from rich.table import Table
 
     from hwsim.cli.stages import verification_figures
 
     for name in result.edited:
         yield f"[yellow]![/] {name} was edited after it was generated"
     yield f"{mark(result.passed)} {verification_line(verification_figures(result))}"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("test", "cycle count"):
-        table.add_column(heading)
-    for heading in ("predicted", "measured"):
-        table.add_column(heading, justify="right")
+    table = Grid("test", "cycle count", "predicted", "measured", words=2)
     for run in result.runs:
         for name, (predicted, measured) in run.figures.items():
             style = None if predicted == measured else "red"
-            table.add_row(run.test, name, f"{predicted:,}", f"{measured:,}", style=style)
+            table.add(run.test, name, f"{predicted:,}", f"{measured:,}", style=style)
     yield table
     for failure in result.failures:
         yield f"{mark(False)} {escape(failure.text)}"
