@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hwsim.accelerator import SINK, SOURCE, Fifo, Stage, Stream
+from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.faults import DesignFaults
@@ -69,8 +69,8 @@ class FaultyGolden:
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor, first: int) -> tuple[dict[str, Tensor], Tensor]:
-        maps = {SOURCE: self.golden._checked(x)}
-        tensors = {INPUT: maps[SOURCE]}
+        images = self.golden._checked(x)
+        maps, tensors = {self.pipeline.source: images}, {INPUT: images}
         for stage in self.pipeline.stages:
             inputs = [self._link(fifo, maps, first) for fifo in self.pipeline.inputs_of(stage.name)]
             result, maps[stage.name] = self._stage(stage, inputs, first)
@@ -82,8 +82,7 @@ class FaultyGolden:
                 tensors[op.name] = tensors[op.inputs[0]]
         types = self.network.types
         shaped = {name: tensors[name].reshape(len(x), *t.shape) for name, t in types.items()}
-        (last,) = (fifo for fifo in self.pipeline.fifos if fifo.consumer == SINK)
-        return shaped, self._link(last, maps, first)
+        return shaped, self._link(self.pipeline.fifos[-1], maps, first)
 
     # -- persistent errors of what is only read ----------------------------------------------------
 

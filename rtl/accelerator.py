@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from hwsim.accelerator import SINK, SOURCE, Pipeline
+from hwsim.accelerator import Pipeline
 from hwsim.faults import DesignFaults
 from hwsim.rtl.faults import check_faults
 from hwsim.rtl.fifo import Fifo
@@ -89,14 +89,14 @@ class Accelerator(Component):
             faulty = None if faults is None else faults.fifo(link.name)
             fifo = Fifo(width=link.stream.bits, depth=link.depth, faults=faulty)
             m.submodules[f"fifo_{link.name}"] = fifos[link.name] = fifo
-            if link.producer == SOURCE:
+            if link is pipeline.fifos[0]:
                 m.d.comb += [
                     self.i.ready.eq(fifo.i.room),
                     fifo.i.reserve.eq(self.i.valid & self.i.ready),
                     fifo.i.write.eq(self.i.valid & self.i.ready),
                     fifo.i.data.eq(self.i.payload),
                 ]
-            if link.consumer == SINK:
+            if link is pipeline.fifos[-1]:
                 connect(m, fifo.o, flipped(self.o))
         for stage in pipeline.stages:
             component = self.stages[stage.name]

@@ -357,17 +357,17 @@ def _fault_notice(faults: DesignFaults | None) -> str:
 
 
 def _comments(pipeline: Pipeline) -> dict[str, str]:
-    """What each stage and FIFO module is, by module name."""
+    """What each stage and FIFO module is, by its path."""
     comments = {}
     for stage in pipeline.stages:
         timing, lanes = stage.timing, f"{stage.inputs[0].lanes} lanes in"
         ops = " and ".join(op.kind for op in (stage.op, stage.requantize) if op is not None)
-        comments[f"{TOP}_stage_{stage.name}"] = (
+        comments[f"{TOP}.stage_{stage.name}"] = (
             f"Stage {stage.name}: {ops or stage.kind}, {lanes}, {stage.output.lanes} out; "
             f"latency {timing.latency}, {timing.frame_steps} steps a frame."
         )
     for fifo in pipeline.fifos:
-        comments[f"{TOP}_fifo_{fifo.name}"] = (
+        comments[f"{TOP}.fifo_{fifo.name}"] = (
             f"FIFO from {fifo.producer} to {fifo.consumer}: {fifo.depth} beats of "
             f"{fifo.stream.bits} bits."
         )

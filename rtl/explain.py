@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import SINK, SOURCE, Fifo, Pipeline, Stream
+from hwsim.accelerator import Fifo, Pipeline, Stream
 from hwsim.accelerator.beats import ints_to_bits, pack_bits, unpack_bits, valid_bits
 
 _DATES = {
@@ -46,9 +46,9 @@ def explain_output(
     (hexadecimal) that each one passed on. measured: what the run showed. Of a run that came to a
     stop, the FIFO that got least far counts, when all that passed was right.
     """
-    order = {SOURCE: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
+    order = {pipeline.source: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
     fifos = sorted(pipeline.fifos, key=lambda fifo: order[fifo.producer])
-    last = next(fifo for fifo in fifos if fifo.consumer == SINK)
+    last = pipeline.fifos[-1]
     for fifo, passed in [(f, trace[f.name]) for f in fifos] + [(last, measured["output"])]:
         beats = [int(beat, 16) for beat in passed]
         failure = _first_wrong(test, pipeline, fifo, links[fifo.name], beats)
@@ -107,7 +107,7 @@ def _first_wrong(
 
 
 def _layer(pipeline: Pipeline, fifo: Fifo) -> str:
-    if fifo.producer == SOURCE:
+    if fifo is pipeline.fifos[0]:
         return "the input"
     stage = pipeline.stage(fifo.producer)
     tensor = fifo.stream.tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import SINK, CycleReport, Pipeline, Stream, simulate
+from hwsim.accelerator import CycleReport, Pipeline, Stream, simulate
 from hwsim.accelerator.beats import pack_bits, valid_bits
 from hwsim.rtl.accelerator import LEVEL_BITS
 from hwsim.rtl.bench import WAIT_BITS, chunk_beats
@@ -121,7 +121,7 @@ def write_job(
     """
     x, y = pipeline.input, pipeline.output
     feed_beats, taken_beats = chunk_beats(x.bits), chunk_beats(y.bits)
-    last = next(fifo.name for fifo in pipeline.fifos if fifo.consumer == SINK)
+    last = pipeline.fifos[-1].name
     runs = {}
     for run in planned:
         frames = len(run.images)

@@ -83,11 +83,12 @@ class StageComponent(Component):
         pipe = Pipe(m, **self.control_bits(control))
         values = self.datapath(m, control, pipe)
         self.probes = {}
-        name = stage.op.name if stage.op is not None and stage.op is not stage.rider else "x"
+        head = None if stage.op is stage.rider else stage.op
+        name = "x" if head is None else head.name
         shape = element(stage.accumulator)
         values = [named(m, f"{name}_{n}", v, shape) for n, v in enumerate(values)]
-        if name != "x":
-            self.probes[name] = (pipe["emit"], values)
+        if head is not None:
+            self.probes[head.name] = (pipe["emit"], values)
         if stage.rider is not None:
             store = requantize_store(stage)
             assert store is not None

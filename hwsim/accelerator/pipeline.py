@@ -4,11 +4,13 @@ Every op becomes one stage, except that a ``Requantize`` rides at the end of the
 it and ``Flatten`` only relabels the stream. Where a stage's lanes differ from those of its
 producer, a ``resize`` stage stands between. A tensor with several readers leaves its stage
 through one FIFO per reader, which is how residual branches fork.
+
+A stage is called as its op; names that hwsim adds give way to the names of ops (``_Names``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -41,7 +43,6 @@ from hwsim.network import (
 )
 from hwsim.network.ops import AvgPool2d
 
-SOURCE, SINK = "source", "sink"
 DEFAULT_DEPTH = 16
 
 
@@ -76,7 +77,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Fifo:
-    """One link: ``producer`` and ``consumer`` are stage names, SOURCE or SINK."""
+    """One link: ``producer`` and ``consumer`` are stage names, or the pipeline's ends."""
 
     name: str
     producer: str
@@ -122,7 +123,11 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Pipeline:
-    """A mapped network: stages in topological order, and the FIFOs that link them."""
+    """A mapped network: stages in topological order, and the FIFOs that link them.
+
+    Names of stages and of the two ends are unique, and so are those of FIFOs. The first FIFO is
+    the one that the input enters, the last one the one that the output leaves.
+    """
 
     network: Network
     stages: tuple[Stage, ...]
@@ -130,12 +135,22 @@ class Pipeline:
     folding: Mapping[str, Fold] = field(default_factory=dict)
 
     @property
+    def source(self) -> str:
+        """Name of the end that fills the first FIFO; no stage has it."""
+        return self.fifos[0].producer
+
+    @property
+    def sink(self) -> str:
+        """Name of the end that reads the last FIFO; no stage has it."""
+        return self.fifos[-1].consumer
+
+    @property
     def input(self) -> Stream:
-        return next(f.stream for f in self.fifos if f.producer == SOURCE)
+        return self.fifos[0].stream
 
     @property
     def output(self) -> Stream:
-        return next(f.stream for f in self.fifos if f.consumer == SINK)
+        return self.fifos[-1].stream
 
     @cached_property
     def _stages(self) -> dict[str, Stage]:
@@ -187,6 +202,20 @@ def build_pipeline(
     return pipeline if isinstance(depths, int) else pipeline.with_depths(depths)
 
 
+class _Names:
+    """Names that differ from each other, for tools that ignore case, too."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.casefold() for name in taken}
+
+    def new(self, wish: str) -> str:
+        """``wish``, with ``_b`` behind it as often as it takes."""
+        while wish.casefold() in self._taken:
+            wish += "_b"
+        self._taken.add(wish.casefold())
+        return wish
+
+
 class _Builder:
     def __init__(self, network: Network, folding: dict[str, Fold], depth: int) -> None:
         if type(depth) is not int or depth < 1:
@@ -194,12 +223,15 @@ class _Builder:
         self.network, self.folding, self.depth = network, folding, depth
         self.stages: list[Stage] = []
         self.fifos: list[Fifo] = []
+        self.stage_names = _Names(network.types)
+        self.fifo_names = _Names()
+        self.source, self.sink = self.stage_names.new("source"), self.stage_names.new("sink")
         self.streams: dict[str, tuple[str, Stream]] = {}
 
     def build(self) -> Pipeline:
         network = self.network
         lanes = self._input_lanes()
-        self.streams[INPUT] = (SOURCE, Stream(INPUT, network.input, lanes))
+        self.streams[INPUT] = (self.source, Stream(INPUT, network.input, lanes))
         if self._reads(INPUT) > 1 or all(isinstance(op, Flatten) for op in network.ops):
             self._fork_input()
         fused: set[str] = set()
@@ -217,7 +249,7 @@ class _Builder:
                 fused.add(requantize.name)
             self._add_stage(op, requantize)
         producer, stream = self.streams[network.output]
-        self._link(producer, SINK, stream)
+        self._link(producer, self.sink, stream)
         interval = max(stage.timing.ideal_interval for stage in self.stages)
         stages = tuple(_with_ring(stage, interval) for stage in self.stages)
         return Pipeline(network, stages, tuple(self.fifos), self.folding)
@@ -247,12 +279,13 @@ class _Builder:
             steps=stream.beats,
             need=tuple(range(stream.beats)),
         )
-        self._link(SOURCE, "fork", stream)
+        name = self.stage_names.new("fork")
+        self._link(self.source, name, stream)
         fold = Fold(1, stream.lanes)
         self.stages.append(
-            Stage("fork", "fork", None, None, fold, (stream,), stream.type, stream, timing)
+            Stage(name, "fork", None, None, fold, (stream,), stream.type, stream, timing)
         )
-        self.streams[INPUT] = ("fork", stream)
+        self.streams[INPUT] = (name, stream)
 
     def _rider(self, op: Op) -> Requantize | None:
         """The Requantize that is the only reader of ``op``, if there is one."""
@@ -262,10 +295,7 @@ class _Builder:
         return None
 
     def _link(self, producer: str, consumer: str, stream: Stream) -> None:
-        name = f"{stream.tensor}__{consumer}"
-        taken = {fifo.name for fifo in self.fifos}
-        if name in taken:
-            name += "_b"
+        name = self.fifo_names.new(f"{stream.tensor}__{consumer}")
         self.fifos.append(Fifo(name, producer, consumer, stream, self.depth))
 
     def _read(self, tensor: str, consumer: str, lanes: int) -> Stream:
@@ -276,9 +306,7 @@ class _Builder:
             self._link(producer, consumer, stream)
             return stream
         narrow = replace(stream, lanes=lanes)
-        name = f"resize_{consumer}"
-        while name in {stage.name for stage in self.stages}:
-            name += "_b"
+        name = self.stage_names.new(f"resize_{consumer}")
         self._link(producer, name, stream)
         timing = _resize(stream, narrow)
         self.stages.append(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hwsim.accelerator import SINK, Fifo, Pipeline, Stage
+from hwsim.accelerator import Fifo, Pipeline, Stage
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.errors import NetworkError
 from hwsim.execute.circuit import Circuit, Edit, Register
@@ -106,8 +106,7 @@ class _Builder:
             if op.name in riders:
                 made = self._rider(riders[op.name], made)
             self.ops.append(made)
-        (sink,) = self.pipeline.inputs_of(SINK)
-        self._link(sink, self.network.output)
+        self._link(self.pipeline.fifos[-1], self.network.output)
         return Circuit(
             replace(self.network, ops=self._used()),
             {name: t for name, t in self.network.types.items() if name != INPUT},

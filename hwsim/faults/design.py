@@ -157,8 +157,9 @@ def design_faults(
     protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise;
     registers have none.
 
-    Raises ChipError for a name that is not known, for protected registers and for protected
-    cells whose errors come and go; VoltageError for a rate outside 0..1.
+    Raises ChipError for a name that is not known or is that of a role and of a layer, for
+    protected registers and for protected cells whose errors come and go; VoltageError for a rate
+    outside 0..1.
     """
     listed = memory_list(pipeline)
     chosen = _chosen(listed, memories)
@@ -248,6 +249,9 @@ def _by_memory(listed: tuple[MemoryInfo, ...], given, what: str) -> dict:  # typ
         raise ChipError(
             f"{what} must be given for memories, layers or {', '.join(ROLES)}, not '{unknown[0]}'"
         )
+    both = sorted(set(given) & set(ROLES) & {memory.layer for memory in listed})
+    if both:
+        raise ChipError(f"{what}: '{both[0]}' is a role and a layer here; name single memories")
     keys = {memory.name: (memory.name, memory.layer, memory.role) for memory in listed}
     return {
         name: next(given[key] for key in those if key in given)

@@ -8,7 +8,6 @@ from functools import cached_property
 
 import numpy as np
 
-from hwsim.accelerator import SINK, SOURCE
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.execute.executor import share_right
@@ -56,8 +55,8 @@ class FaultyExecutor:
         if self._executor is not None:
             output = self._executor.run(self._checked(x, first_frame), first_frame)
             return output.reshape(len(output), *self.network.output_type.shape)
-        (last,) = (fifo.name for fifo in self.faults.pipeline.fifos if fifo.consumer == SINK)
-        output = self._by_block(x, first_frame, lambda block: {SINK: block.links[last]})[SINK]
+        last = self.faults.pipeline.fifos[-1].name
+        output = self._by_block(x, first_frame, lambda block: {last: block.links[last]})[last]
         return output.reshape(len(output), *self.network.output_type.shape)
 
     def tensors(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
@@ -130,7 +129,7 @@ class _Block:
         pipeline = executor.faults.pipeline
         self.tensors = {INPUT: x}
         self.links: dict[str, np.ndarray] = {}
-        self._pass_on(executor, SOURCE, x, first)
+        self._pass_on(executor, pipeline.source, x, first)
         for stage in pipeline.stages:
             inputs = [self.links[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
             result, output = executor._stages[stage.name](inputs, first)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from hwsim.accelerator import SINK, SOURCE, Fifo, Pipeline, Stage
+from hwsim.accelerator import Fifo, Pipeline, Stage
 from hwsim.report import words
 from hwsim.report.svg import box, drawing, el, integer, label, line, text_width
 
@@ -32,9 +32,10 @@ def draw_graph(
     pipeline: Pipeline, high_water: Mapping[str, int], top: float = 0, left: float = 4
 ) -> Graph:
     """Stages as boxes from ``top`` down, linked by FIFOs; high_water: beats by FIFO name."""
-    order = [SOURCE, *(stage.name for stage in pipeline.stages), SINK]
+    order = [pipeline.source, *(stage.name for stage in pipeline.stages), pipeline.sink]
     row = {name: n for n, name in enumerate(order)}
     middle = {name: top + PITCH * n + BOX / 2 for name, n in row.items()}
+    half = dict.fromkeys(order, BOX / 2) | {pipeline.source: 13.0, pipeline.sink: 13.0}
     straight, shortcuts = _split(pipeline, row)
     lane_of = _lanes([(row[f.producer], row[f.consumer]) for f in shortcuts])
     x = left + LANE * (max(lane_of, default=-1) + 1) + (12 if shortcuts else 0)
@@ -51,14 +52,18 @@ def draw_graph(
         parts += _shortcut(x, x - LANE * (lane + 1) + 6, span)
         parts.append(_shortcut_label(fifo, high_water, x - LANE * (lane + 1) + 6, span, outer))
     for fifo in straight:
-        parts += _link(fifo, high_water, middle, x + 22)
-    for name, stream in ((SOURCE, pipeline.input), (SINK, pipeline.output)):
-        text = f"{'input' if name == SOURCE else 'output'}  {words.shape(stream)}"
+        parts += _link(fifo, high_water, middle, half, x + 22)
+    ends = (
+        (pipeline.source, "input", pipeline.input),
+        (pipeline.sink, "output", pipeline.output),
+    )
+    for name, end, stream in ends:
+        text = f"{end}  {words.shape(stream)}"
         parts.append(box(x, middle[name] - 13, width, 26, "card", rx=13))
         parts.append(label(x + 16, middle[name] + 4, text, "b"))
     for stage in pipeline.stages:
         parts += _box(stage, texts[stage.name], x, middle[stage.name], width)
-    return Graph(parts, middle, x + width, middle[SINK] + BOX / 2)
+    return Graph(parts, middle, x + width, middle[pipeline.sink] + BOX / 2)
 
 
 def _split(pipeline: Pipeline, row: Mapping[str, int]) -> tuple[list[Fifo], list[Fifo]]:
@@ -94,12 +99,15 @@ def _arrow(x: float, y: float, *, right: bool = False) -> Markup:
 
 
 def _link(
-    fifo: Fifo, high_water: Mapping[str, int], middle: Mapping[str, float], x: float
+    fifo: Fifo,
+    high_water: Mapping[str, int],
+    middle: Mapping[str, float],
+    half: Mapping[str, float],
+    x: float,
 ) -> list[Markup]:
-    """A FIFO straight down, with a gauge of how full it gets."""
-    half = {SOURCE: 13.0, SINK: 13.0}
-    y1 = middle[fifo.producer] + half.get(fifo.producer, BOX / 2)
-    y2 = middle[fifo.consumer] - half.get(fifo.consumer, BOX / 2)
+    """A FIFO straight down, with a gauge of how full it gets; half: half the height of boxes."""
+    y1 = middle[fifo.producer] + half[fifo.producer]
+    y2 = middle[fifo.consumer] - half[fifo.consumer]
     y = (middle[fifo.producer] + middle[fifo.consumer]) / 2
     full = 34 * high_water[fifo.name] / fifo.depth
     return [

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hwsim.accelerator import (
-    SINK,
-    SOURCE,
     CycleReport,
     FifoCycles,
     Pipeline,
@@ -110,8 +108,7 @@ def play(
 ) -> CycleReport | None:
     """The figures of ``hwsim.accelerator.simulate``; None when the pipeline stops for good."""
     fifos = {link.name: _Fifo(link) for link in pipeline.fifos}
-    source = next(f for f in fifos.values() if f.link.producer == SOURCE)
-    sink = next(f for f in fifos.values() if f.link.consumer == SINK)
+    source, sink = fifos[pipeline.fifos[0].name], fifos[pipeline.fifos[-1].name]
     stages = [
         _Stage(
             stage,
