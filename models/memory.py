@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hwsim.accelerator.weights import WeightCode
 from hwsim.models.quantize import straight_through
-from hwsim.network import Alphabet
+from hwsim.network import Alphabet, tap_bits
 
 
 class Errors(Protocol):
@@ -110,7 +110,7 @@ class TapMemory(Memory):
     """
 
     def __init__(self, taps: int):
-        super().__init__((taps - 1).bit_length(), signed=False, kind="tap")
+        super().__init__(tap_bits(taps), signed=False, kind="tap")
 
     def forward(self, tap: Tensor) -> Tensor:
         if self.errors is None or self.bits == 0:

@@ -7,6 +7,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from hwsim.accelerator import Pipeline
+from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.faults import DesignFaults
 from hwsim.rtl.faults import check_faults
 from hwsim.rtl.fifo import Fifo
@@ -29,7 +30,7 @@ STAGES: dict[str, type[StageComponent]] = {
 }
 """Component of each kind of stage."""
 
-LEVEL_BITS = 16
+LEVEL_BITS = MOST_FIFO_BEATS.bit_length()
 """Bits that each FIFO level takes in the port ``levels``."""
 
 

@@ -312,6 +312,13 @@ def _requantize_cases() -> Iterator[tuple[str, Network]]:
     yield "longest-shift", case(source, (1 << 54) - 1, 0, 62, -128, 127)
     yield "32-bit-unsigned", case(source, 1 << 25, 0, 0, 0, (1 << 32) - 1)
     yield "32-bit-signed", case(source, 1 << 24, 0, 0, -(1 << 31), (1 << 31) - 1)
+    yield "minus-one", case(source, 3, 1, 5, -1, -1)
+    yield "lowest", case(source, 3, 1, 5, -(1 << 31), -(1 << 31))
+    one_bit = case(source, 3, 1, 5, -1, -1).ops[0]
+    reader = Conv2d("z", ("y",), np.array([[[[1]], [[-1]], [[1]]]]))
+    yield "minus-one-read", _net(source, one_bit, reader, MaxPool2d("p", ("z",), (2, 2), (1, 1)))
+    same = np.array([-8, -8, -8])
+    yield "negative-powers", _net(source, Requantize("y", (INPUT,), same, same, 3, -300, 300))
 
 
 ROWS: dict[type[Op], Row] = {

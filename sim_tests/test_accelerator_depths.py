@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.amaranth_run import random_folding
+from support.emitted import tiny_network
 from support.random_networks import Limits, random_network
 from support.tick_model import play
 
@@ -17,7 +22,11 @@ from hwsim.accelerator import (
     simulate,
     smallest_depths,
 )
-from hwsim.errors import MappingError
+from hwsim.config.accelerator import MOST_FIFO_BEATS, AcceleratorConfig
+from hwsim.config.loader import validate_config
+from hwsim.errors import ConfigError, MappingError
+from hwsim.network import MaxPool2d, Network, TensorType
+from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
 
 SEEDS = st.integers(0, 2**32 - 1)
 FRAMES = 24
@@ -54,6 +63,48 @@ def test_depths_keep_the_interval_and_none_can_shrink(seed: int) -> None:
     for name, depth in depths.items():
         if depth > 1:
             assert slowest(tight.with_depths({name: depth - 1})) > interval, name
+
+
+def test_the_deepest_fifo() -> None:
+    network = tiny_network()
+    pipeline = build_pipeline(network, depths=MOST_FIFO_BEATS)
+    accelerator = Accelerator(pipeline=pipeline)
+    accelerator.elaborate(None)
+    assert len(accelerator.levels) == LEVEL_BITS * len(pipeline.fifos)
+    too_deep = MOST_FIFO_BEATS + 1
+    assert MOST_FIFO_BEATS.bit_length() == LEVEL_BITS < too_deep.bit_length()
+    with pytest.raises(MappingError, match=r"^FIFO depth must be 1..65535 beats, not 65536$"):
+        build_pipeline(network, depths=too_deep)
+    message = r"^depth of FIFO 'input__conv1' must be 1..65535 beats, not 65536$"
+    for depths in ({"input__conv1": too_deep}, {"conv1_q__conv2": 2, "input__conv1": too_deep}):
+        with pytest.raises(MappingError, match=message):
+            build_pipeline(network, depths=depths)
+        with pytest.raises(MappingError, match=message):
+            pipeline.with_depths(depths)
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"fifo_depth": 65536}, "fifo_depth: must be 'auto' or <= 65535, not 65536"),
+        ({"fifo_depths": {"a__b": 65536}}, "fifo_depths.a__b: must be <= 65535, not 65536"),
+    ],
+)
+def test_configurations_know_the_deepest_fifo(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^x.yaml: {re.escape(message)}$"):
+        validate_config(section, AcceleratorConfig, "x.yaml")
+    deepest = json.loads(json.dumps(section).replace("65536", "65535"))
+    assert validate_config(deepest, AcceleratorConfig) == AcceleratorConfig(**deepest)
+
+
+def test_depths_of_frames_that_no_fifo_holds() -> None:
+    """One frame has more beats than the deepest FIFO; the search stays within what there is."""
+    pool = MaxPool2d("pool", ("input",), (1, 1), (1, 1))
+    wide = Network("wide", TensorType(1, 300, 300, 1), (pool,))
+    pipeline = build_pipeline(wide)
+    depths = smallest_depths(pipeline)
+    assert pipeline.input.frame_beats > MOST_FIFO_BEATS
+    assert max(depths.values()) <= MOST_FIFO_BEATS
 
 
 @pytest.mark.parametrize("seed", range(8))

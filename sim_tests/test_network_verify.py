@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from hwsim.accelerator import build_pipeline
+from hwsim.accelerator.weights import weight_store
+from hwsim.cli.inspect import _describe_op
 from hwsim.errors import NetworkError
+from hwsim.models.memory import TapMemory
 from hwsim.network import (
     INPUT,
     Add,
@@ -28,6 +35,9 @@ from hwsim.network import (
     TensorType,
     bits_for,
     evaluate,
+    load,
+    save,
+    tap_bits,
 )
 
 SOURCE = TensorType(2, 4, 5, 4)
@@ -282,6 +292,9 @@ def test_values_of_alphabets() -> None:
         (-128, 127, (8, True)),
         (-129, 0, (9, True)),
         (-7, -5, (4, True)),
+        (-1, -1, (1, True)),
+        (-8, -8, (4, True)),
+        (-(1 << 31), -(1 << 31), (32, True)),
     ],
 )
 def test_narrowest_width(lo: int, hi: int, expected: tuple[int, bool]) -> None:
@@ -290,6 +303,61 @@ def test_narrowest_width(lo: int, hi: int, expected: tuple[int, bool]) -> None:
     t = TensorType(1, 1, 1, bits, signed)
     assert t.lo <= lo
     assert hi <= t.hi
+
+
+ENDS = st.one_of(
+    st.integers(-300, 300),
+    st.builds(
+        lambda n, d, s: s * (1 << n) + d,
+        st.integers(0, 70),
+        st.integers(-1, 1),
+        st.sampled_from((-1, 1)),
+    ),
+)
+
+
+@given(ENDS, ENDS)
+def test_width_is_the_narrowest(a: int, b: int) -> None:
+    lo, hi = min(a, b), max(a, b)
+    bits, signed = bits_for(lo, hi)
+    assert signed == (lo < 0)
+
+    def holds(width: int) -> bool:
+        values = range(-(1 << width) // 2, (1 << width) // 2) if signed else range(1 << width)
+        return lo in values and hi in values
+
+    assert holds(bits)
+    assert bits == 1 or not holds(bits - 1)
+
+
+@pytest.mark.parametrize(("lo", "text"), [(-1, "s1"), (-(1 << 31), "s32")])
+def test_constants_have_the_narrowest_type(lo: int, text: str, tmp_path: Path) -> None:
+    network = Network("n", SOURCE, (requantize(lo=lo, hi=lo),))
+    t = network.output_type
+    assert str(t) == f"2x4x5 {text}"
+    assert t.lo == lo
+    save(network, tmp_path / "n.hwnet")
+    assert load(tmp_path / "n.hwnet").output_type == t
+
+
+@pytest.mark.parametrize(
+    ("kernel", "bits"), [((1, 1), 0), ((1, 2), 1), ((2, 2), 2), ((1, 5), 3), ((3, 3), 4)]
+)
+def test_width_of_a_tap(kernel: tuple[int, int], bits: int) -> None:
+    """As many bits as tell the positions apart, in the network's description and in the store."""
+    taps = kernel[0] * kernel[1]
+    assert tap_bits(taps) == bits
+    assert 2**bits >= taps
+    assert bits == 0 or 2 ** (bits - 1) < taps
+    op = MuxConv2d("c", (INPUT,), np.full((3, 2), taps - 1), np.ones((3, 2), int), kernel)
+    network = Network("n", SOURCE, (op,))
+    (stage,) = build_pipeline(network).stages
+    store = weight_store(stage)
+    assert store is not None
+    # The tap, and above it the sign, which is 0.
+    assert (store.bits, set(store.words)) == (bits + 1, {taps - 1})
+    assert _describe_op(network, "c")["weight_bits"] == 6 * (bits + 1)
+    assert TapMemory(taps).bits == bits
 
 
 def test_bits_for_needs_a_range() -> None:

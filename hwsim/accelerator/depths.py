@@ -7,6 +7,7 @@ import numpy as np
 from hwsim.accelerator.cycles import DeadlockError, simulate
 from hwsim.accelerator.pipeline import Fifo, Pipeline
 from hwsim.accelerator.timing import SHALLOW_FIFO
+from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.errors import MappingError
 
 PROBE_FRAMES = 4
@@ -36,7 +37,9 @@ class _Search:
 
     def __init__(self, pipeline: Pipeline, interval: int | None, frames: int) -> None:
         self.pipeline, self.frames = pipeline, frames
-        self.ample = {f.name: 3 * f.stream.frame_beats + 64 for f in pipeline.fifos}
+        self.ample = {
+            f.name: min(3 * f.stream.frame_beats + 64, MOST_FIFO_BEATS) for f in pipeline.fifos
+        }
         self.latency = {stage.name: stage.timing.latency for stage in pipeline.stages}
         self.interval = interval or 0
 

@@ -24,6 +24,7 @@ from hwsim.accelerator.timing import (
     tree_registers,
     window_read,
 )
+from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.errors import MappingError
 from hwsim.network import (
     INPUT,
@@ -178,10 +179,14 @@ class Pipeline:
             known = ", ".join(fifo.name for fifo in self.fifos)
             raise MappingError(f"no FIFO is called '{min(unknown)}'; there are {known}")
         for name, depth in depths.items():
-            if type(depth) is not int or depth < 1:
-                raise MappingError(f"depth of FIFO '{name}' must be >= 1, not {depth!r}")
+            _check_depth(f"depth of FIFO '{name}'", depth)
         fifos = tuple(replace(f, depth=depths.get(f.name, f.depth)) for f in self.fifos)
         return replace(self, fifos=fifos)
+
+
+def _check_depth(what: str, depth: int) -> None:
+    if type(depth) is not int or not 1 <= depth <= MOST_FIFO_BEATS:
+        raise MappingError(f"{what} must be 1..{MOST_FIFO_BEATS} beats, not {depth!r}")
 
 
 def build_pipeline(
@@ -192,8 +197,8 @@ def build_pipeline(
     """Map ``network`` to stages and FIFOs.
 
     folding: fold by op name; ops left out get the lanes of their producer (1 lane for the
-    first). depths: one depth for every FIFO, or depths by FIFO name. Raises MappingError naming
-    the op, why it cannot be mapped and what to do.
+    first). depths: one depth for every FIFO, or depths by FIFO name, 1..MOST_FIFO_BEATS. Raises
+    MappingError naming the op, why it cannot be mapped and what to do.
     """
     folding = dict(folding or {})
     check_folding(network, folding)
@@ -218,8 +223,7 @@ class _Names:
 
 class _Builder:
     def __init__(self, network: Network, folding: dict[str, Fold], depth: int) -> None:
-        if type(depth) is not int or depth < 1:
-            raise MappingError(f"FIFO depth must be >= 1, not {depth!r}")
+        _check_depth("FIFO depth", depth)
         self.network, self.folding, self.depth = network, folding, depth
         self.stages: list[Stage] = []
         self.fifos: list[Fifo] = []

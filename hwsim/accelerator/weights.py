@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.accelerator.pipeline import Stage
-from hwsim.network import Alphabet, Conv2d, Linear, MuxConv2d
+from hwsim.network import Alphabet, Conv2d, Linear, MuxConv2d, tap_bits
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def weight_store(stage: Stage) -> WeightStore | None:
     op = stage.op
     if not isinstance(op, (MuxConv2d, Conv2d, Linear)):
         return None
-    tap, tap_bits, weight = None, 0, op.weight
+    tap, slot_tap_bits, weight = None, 0, op.weight
     if isinstance(op, MuxConv2d):
-        tap_bits = (op.kernel[0] * op.kernel[1] - 1).bit_length()
+        slot_tap_bits = tap_bits(op.kernel[0] * op.kernel[1])
         tap = arrange(stage, op.tap[..., np.newaxis])[..., 0]
     weight = arrange(stage, weight.reshape(*weight.shape[:2], -1))
     code = WeightCode.choose(op.alphabet, weight)
@@ -133,9 +133,9 @@ def weight_store(stage: Stage) -> WeightStore | None:
         for o, i in np.ndindex(*codes.shape[1:3]):
             if tap is not None:
                 value |= int(tap[word, o, i]) << at
-                at += tap_bits
+                at += slot_tap_bits
             for position in codes[word, o, i]:
                 value |= int(position) << at
                 at += code.bits
         words.append(value)
-    return WeightStore(weight, tap, code, tap_bits, tuple(words))
+    return WeightStore(weight, tap, code, slot_tap_bits, tuple(words))

@@ -59,7 +59,7 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
     import numpy as np
 
     from hwsim.accelerator.weights import WeightCode
-    from hwsim.network import MuxConv2d
+    from hwsim.network import MuxConv2d, tap_bits
 
     op = network[name]
     out = network.types[name]
@@ -69,7 +69,7 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
     if alphabet is not None:
         code_bits = WeightCode.choose(alphabet, weight).bits
         if isinstance(op, MuxConv2d):
-            code_bits += (op.kernel[0] * op.kernel[1] - 1).bit_length()
+            code_bits += tap_bits(op.kernel[0] * op.kernel[1])
     return {
         "name": op.name,
         "kind": op.kind,

@@ -26,7 +26,7 @@ Interval = Annotated[
 Weights = Annotated[
     Literal["memory", "constant"] | None, typer.Option(help="Where weights and taps are.")
 ]
-FifoDepth = Annotated[str | None, typer.Option(help="auto, or beats of every FIFO.")]
+FifoDepth = Annotated[str | None, typer.Option(help="auto, or beats of every FIFO (1..65535).")]
 Clock = Annotated[float | None, typer.Option(help="Clock in MHz.")]
 
 

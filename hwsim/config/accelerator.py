@@ -11,7 +11,11 @@ from hwsim.config.loader import StrictModel
 WeightStyle = Literal["memory", "constant"]
 """Taps and weights in on-chip memory, or in the fabric (the multiplexer becomes wiring)."""
 
+MOST_FIFO_BEATS = 65535
+"""Depth of the deepest FIFO: its level takes 16 bits of the accelerator's port ``levels``."""
+
 Lanes = Annotated[int, Field(ge=1, le=4096)]
+Beats = Annotated[int, Field(ge=1, le=MOST_FIFO_BEATS)]
 Probability = Annotated[float, Field(ge=0, le=0.9)]
 
 
@@ -33,14 +37,15 @@ class AcceleratorConfig(StrictModel):
     folding: op name -> lanes, taken as they are.
     fifo_depth: ``auto`` (the smallest that costs no throughput) or beats for every FIFO;
     fifo_depths: name of a FIFO, as ``hwsim simulate`` lists them -> beats, for single FIFOs.
+    Both are 1..65535.
     """
 
     clock_mhz: Annotated[float, Field(gt=0, le=2000)] = 100.0
     frame_interval_cycles: Annotated[int, Field(ge=1)] | None = None
     folding: dict[str, FoldingConfig] = {}
     weights: WeightStyle = "memory"
-    fifo_depth: Literal["auto"] | Annotated[int, Field(ge=1, le=65536)] = "auto"
-    fifo_depths: dict[str, Annotated[int, Field(ge=1, le=65536)]] = {}
+    fifo_depth: Literal["auto"] | Beats = "auto"
+    fifo_depths: dict[str, Beats] = {}
 
 
 class EnergyConfig(StrictModel):

@@ -17,7 +17,7 @@ from hwsim.network.ops import (
 )
 from hwsim.network.reference import evaluate
 from hwsim.network.storage import SPEC_VERSION, load, network_hash, save
-from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for
+from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for, tap_bits
 
 __all__ = [
     "INPUT",
@@ -39,6 +39,7 @@ __all__ = [
     "Requantize",
     "TensorType",
     "bits_for",
+    "tap_bits",
     "evaluate",
     "load",
     "network_hash",

@@ -337,7 +337,7 @@ class Requantize(Op):
         if type(self.lo) is not int or type(self.hi) is not int or self.lo > self.hi:
             raise self.fail(f"lo must be <= hi, not {self.lo!r} and {self.hi!r}")
         lo, hi = self.sum_range(x)
-        if max(bits_for(lo, hi)[0], 1) > 63:
+        if bits_for(lo, hi)[0] > 63:
             raise self.fail(f"x * multiplier + bias spans {lo}..{hi}, more than 63 bits")
         if bits_for(self.lo, self.hi)[0] > MAX_BITS:
             raise self.fail(f"lo..hi = {self.lo}..{self.hi} needs more than {MAX_BITS} bits")

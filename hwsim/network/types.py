@@ -23,7 +23,12 @@ def bits_for(lo: int, hi: int) -> tuple[int, bool]:
         raise ValueError(f"lo must be <= hi, not {lo} > {hi}")
     if lo >= 0:
         return max(1, int(hi).bit_length()), False
-    return max(int(hi).bit_length(), int(-lo - 1).bit_length()) + 1, True
+    return max(max(int(hi), 0).bit_length(), int(-lo - 1).bit_length()) + 1, True
+
+
+def tap_bits(taps: int) -> int:
+    """Bits that tell one of ``taps`` kernel positions; 0 where there is but one."""
+    return (taps - 1).bit_length()
 
 
 @dataclass(frozen=True)
