@@ -28,6 +28,13 @@ def _seeds() -> None:
     np.random.seed(0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests get an hour; all others have the limit of pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(3600))
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give ``Conformance.test_op`` every case of every op, in every class derived from it."""
     import conformance

@@ -144,6 +144,51 @@ def test_calls_without_encoding_are_seen() -> None:
     ]
 
 
+HANGS = """
+import time
+import pytest
+
+def test_default():
+    time.sleep(60)
+
+@pytest.mark.slow
+def test_long(request):
+    assert request.node.get_closest_marker("timeout").args == (3600,)
+
+@pytest.mark.slow
+@pytest.mark.timeout(7)
+def test_own(request):
+    assert request.node.get_closest_marker("timeout").args == (7,)
+"""
+
+
+def test_every_test_has_a_limit(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    """The limit of pyproject.toml ends a test that hangs; long tests have a longer one."""
+    assert float(pytestconfig.getini("timeout")) == 300
+    (tmp_path / "test_hangs.py").write_text(HANGS, encoding="utf-8")
+    (tmp_path / "conftest.py").write_bytes((ROOT / "sim_tests" / "conftest.py").read_bytes())
+    (tmp_path / "conformance.py").touch()
+    words = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-c",
+        ROOT / "pyproject.toml",
+        "-m",
+        "slow or not slow",
+    ]
+    done = subprocess.run(
+        [*words, "--rootdir", tmp_path, "-p", "no:cacheprovider", "-o", "timeout=1", tmp_path],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+    assert "1 failed, 2 passed" in done.stdout
+    assert "Failed: Timeout" in done.stdout
+
+
 @pytest.mark.slow
 def test_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
     """Built, installed with its pinned dependencies, and run from a folder of its own."""
