@@ -134,7 +134,21 @@ def test_mapping_survives_storage() -> None:
         ),
         (
             {"folding": {"z": FoldingConfig()}},
-            "folding names op 'z', which the network does not have",
+            "folding: there is no stage 'z'; there are a, b, c, pool, logits, label",
+        ),
+        (
+            {"folding": {"a_q": FoldingConfig()}},
+            "folding: there is no stage 'a_q'; 'a_q' is done by the stage 'a': name that",
+        ),
+        (
+            {"folding": {"logit": FoldingConfig()}},
+            "folding: there is no stage 'logit'; there are a, b, c, pool, logits, label "
+            "(did you mean 'logits'?)",
+        ),
+        (
+            {"fifo_depths": {"a_q__c": 4}},
+            "no FIFO is called 'a_q__c'; there are input__a, a_q__b, b_q__c, c_q__pool, "
+            "pool__logits, logits__label, label__sink (did you mean 'b_q__c'?)",
         ),
     ],
 )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hwsim.errors import MappingError
-from hwsim.network import Conv2d, Linear, MuxConv2d, Network, Op
+from hwsim.network import ArgMax, Conv2d, Flatten, Linear, MuxConv2d, Network, Op, Requantize
+from hwsim.schema import suggestion
 
 WEIGHT_STYLES = ("memory", "constant")
 
@@ -51,12 +52,33 @@ def fan(network: Network, op: Op) -> tuple[int, int]:
     return network.types[op.inputs[0]].channels, network.types[op.name].channels
 
 
+def rider(network: Network, op: Op) -> Requantize | None:
+    """The Requantize that the stage of ``op`` does too: the only reader of what ``op`` yields."""
+    if isinstance(op, (Requantize, ArgMax, Flatten)):
+        return None
+    readers = network.consumers(op.name)
+    if len(readers) == 1 and isinstance(readers[0], Requantize):
+        return readers[0]
+    return None
+
+
+def stage_ops(network: Network) -> list[Op]:
+    """The ops that have a stage of their own: all but riders and Flatten."""
+    riders = {r.name for op in network if (r := rider(network, op)) is not None}
+    return [op for op in network if op.name not in riders and not isinstance(op, Flatten)]
+
+
 def check_folding(network: Network, folding: Mapping[str, Fold]) -> None:
-    """Raise MappingError for a fold of an unknown op or with more lanes than channels."""
-    names = {op.name for op in network.ops}
+    """Raise MappingError for a fold of what is no stage, or with more lanes than channels."""
+    stages = {op.name: rider(network, op) for op in stage_ops(network)}
     for name, fold in folding.items():
-        if name not in names:
-            raise MappingError(f"folding names op '{name}', which the network does not have")
+        if name not in stages:
+            hosts = [host for host, guest in stages.items() if guest and guest.name == name]
+            hint = f"'{name}' is done by the stage '{hosts[0]}': name that" if hosts else ""
+            raise MappingError(
+                f"folding: there is no stage '{name}'; "
+                + (hint or f"there are {', '.join(stages)}{suggestion(name, stages)}")
+            )
         op = network[name]
         inputs, outputs = fan(network, op)
         if fold.simd > inputs:

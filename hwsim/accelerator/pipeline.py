@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
+from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac, rider
 from hwsim.accelerator.ring import size_ring
 from hwsim.accelerator.timing import (
     WEIGHT_READ,
@@ -43,6 +43,7 @@ from hwsim.network import (
     TensorType,
 )
 from hwsim.network.ops import AvgPool2d
+from hwsim.schema import suggestion
 
 DEFAULT_DEPTH = 16
 
@@ -177,7 +178,8 @@ class Pipeline:
         unknown = set(depths) - {fifo.name for fifo in self.fifos}
         if unknown:
             known = ", ".join(fifo.name for fifo in self.fifos)
-            raise MappingError(f"no FIFO is called '{min(unknown)}'; there are {known}")
+            hint = suggestion(min(unknown), (fifo.name for fifo in self.fifos))
+            raise MappingError(f"no FIFO is called '{min(unknown)}'; there are {known}{hint}")
         for name, depth in depths.items():
             _check_depth(f"depth of FIFO '{name}'", depth)
         fifos = tuple(replace(f, depth=depths.get(f.name, f.depth)) for f in self.fifos)
@@ -248,7 +250,7 @@ class _Builder:
                 flat = flat or network.types[op.inputs[0]].width > 1
                 self.streams[op.name] = (producer, replace(stream, tensor=op.name, flat=flat))
                 continue
-            requantize = None if isinstance(op, (Requantize, ArgMax)) else self._rider(op)
+            requantize = rider(network, op)
             if requantize is not None:
                 fused.add(requantize.name)
             self._add_stage(op, requantize)
@@ -290,13 +292,6 @@ class _Builder:
             Stage(name, "fork", None, None, fold, (stream,), stream.type, stream, timing)
         )
         self.streams[INPUT] = (name, stream)
-
-    def _rider(self, op: Op) -> Requantize | None:
-        """The Requantize that is the only reader of ``op``, if there is one."""
-        readers = self.network.consumers(op.name)
-        if len(readers) == 1 and isinstance(readers[0], Requantize):
-            return readers[0]
-        return None
 
     def _link(self, producer: str, consumer: str, stream: Stream) -> None:
         name = self.fifo_names.new(f"{stream.tensor}__{consumer}")

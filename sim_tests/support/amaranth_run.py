@@ -22,6 +22,7 @@ from hwsim.accelerator import (
     build_pipeline,
     is_mac,
 )
+from hwsim.accelerator.folding import stage_ops
 from hwsim.faults import DesignFaults
 from hwsim.network import Flatten, Network
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
@@ -210,7 +211,7 @@ def random_folding(network: Network, rng: np.random.Generator) -> dict[str, Fold
             int(rng.integers(1, min(inputs, 12) + 1)),
             str(rng.choice(["memory", "constant"])),
         )
-    return folding
+    return {op.name: folding[op.name] for op in stage_ops(network)}
 
 
 def random_depths(network: Network, folding: dict[str, Fold], rng: np.random.Generator) -> Pipeline:
