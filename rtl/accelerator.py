@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
@@ -16,6 +16,7 @@ from hwsim.rtl.pointwise import AddStage, ArgMaxStage, PassStage
 from hwsim.rtl.pool import GlobalPoolStage, PoolStage
 from hwsim.rtl.resize import ResizeStage
 from hwsim.rtl.stage import StageComponent
+from hwsim.rtl.util import index, named
 
 STAGES: dict[str, type[StageComponent]] = {
     "mac": MacStage,
@@ -39,7 +40,8 @@ class Accelerator(Component):
 
     Members:
     ``i``: input stream; a beat holds ``pipeline.input.lanes`` channels of a pixel, lane 0 in the
-    lowest bits, pixels in raster order, frames without a break.
+    lowest bits, pixels in raster order, frames without a break. Lanes past the last channel are
+    ignored.
     ``o``: output stream of the same form (``pipeline.output``).
     ``busy``, ``blocked``: one bit per stage, in the order of ``pipeline.stages``: it starts a
     step in this cycle; it has its data but an output FIFO is full.
@@ -76,6 +78,23 @@ class Accelerator(Component):
     def faults(self) -> DesignFaults | None:
         return self._faults
 
+    def _known(self, m: Module) -> Value:
+        """The beat at the input with zeros in the lanes past the last channel.
+
+        What is on them does not count. Unknown values in a simulator would count, though: zero
+        times unknown is unknown.
+        """
+        x = self._pipeline.input
+        used = x.type.channels - (x.beats - 1) * x.lanes
+        if used == x.lanes:
+            return self.i.payload
+        beat = Signal(index(x.beats), name="input_beat")
+        last = named(m, "input_last", beat == x.beats - 1)
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += beat.eq(Mux(last, 0, beat + 1))
+        at = used * x.type.bits
+        return Cat(self.i.payload[:at], Mux(last, 0, self.i.payload[at:]))
+
     def elaborate(self, platform):
         m = Module()
         pipeline, faults = self._pipeline, self._faults
@@ -95,7 +114,7 @@ class Accelerator(Component):
                     self.i.ready.eq(fifo.i.room),
                     fifo.i.reserve.eq(self.i.valid & self.i.ready),
                     fifo.i.write.eq(self.i.valid & self.i.ready),
-                    fifo.i.data.eq(self.i.payload),
+                    fifo.i.data.eq(self._known(m)),
                 ]
             if link is pipeline.fifos[-1]:
                 connect(m, fifo.o, flipped(self.o))

@@ -243,13 +243,16 @@ def _stream(stream: Stream) -> dict[str, Any]:
     }
 
 
-def _layout(stream: Stream) -> str:
+def _layout(stream: Stream, unused: str) -> str:
+    """How beats are laid out; unused: what is said of lanes past the last channel."""
     t = stream.type
+    rest = f"; lanes past the last channel are {unused}" if t.channels % stream.lanes else ""
     kind = "two's complement" if t.signed else "unsigned"
     pixel = "beat" if stream.beats == 1 else f"{stream.beats} beats"
     return (
         f"{t.height} x {t.width} pixels in raster order, {t.channels} channels of {t.bits} bits "
         f"({kind}); {pixel} a pixel, {stream.lanes} channels a beat, the first in the lowest bits"
+        f"{rest}"
     )
 
 
@@ -258,10 +261,20 @@ def _ports(pipeline: Pipeline) -> list[dict[str, Any]]:
     rows = (
         ("clk", "input", 1, "clock, rising edge"),
         ("rst", "input", 1, "synchronous reset, active high"),
-        ("i__payload", "input", pipeline.input.bits, f"input: {_layout(pipeline.input)}"),
+        (
+            "i__payload",
+            "input",
+            pipeline.input.bits,
+            f"input: {_layout(pipeline.input, 'ignored')}",
+        ),
         ("i__valid", "input", 1, "an input beat is offered"),
         ("i__ready", "output", 1, "it is taken at the rising edge when both are high"),
-        ("o__payload", "output", pipeline.output.bits, f"output: {_layout(pipeline.output)}"),
+        (
+            "o__payload",
+            "output",
+            pipeline.output.bits,
+            f"output: {_layout(pipeline.output, 'undefined')}",
+        ),
         ("o__valid", "output", 1, "an output beat is offered, and held until it is taken"),
         ("o__ready", "input", 1, "the output beat is taken"),
         ("busy", "output", stages, "per stage: it starts a step in this cycle; may stay open"),
