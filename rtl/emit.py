@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
 import hwsim
 from hwsim.accelerator import (
     CycleReport,
-    Fold,
     Pipeline,
     Stage,
     Stream,
@@ -27,33 +22,44 @@ from hwsim.accelerator import (
     memory_list,
     simulate,
 )
-from hwsim.errors import HwsimError, OutputError, StorageError
+from hwsim.errors import HwsimError, MappingError, NetworkError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
 from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
+from hwsim.files import ArraySpec, read_arrays, read_bytes, write_json
+from hwsim.names import verilog_comment
 from hwsim.network import evaluate, load, network_hash, save
 from hwsim.network.reference import check_input
 from hwsim.progress import NoProgress, Progress
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
+from hwsim.rtl.manifest import (
+    CELLS,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    NETWORK,
+    VECTORS,
+    VERILOG,
+    Manifest,
+    read_manifest,
+)
 from hwsim.rtl.verilog import to_verilog
 
 TOP = "accelerator"
 """Name of the emitted top module."""
 
-VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
-    "accelerator.v",
-    "manifest.json",
-    "network.hwnet",
-    "vectors.npz",
-    "cells.npz",
-)
-FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
 SIMULATION = "simulation"
 """Subfolder for builds and logs of ``hwsim verify``."""
 
-_KNOWN = {VERILOG, MANIFEST, NETWORK, VECTORS, CELLS, SIMULATION} | {
+_KNOWN_FILES = {VERILOG, MANIFEST, NETWORK, VECTORS, CELLS} | {
     "verification.json",
     "synthesis.json",
+    "waves.vcd",
+    "waves.fst",
 }
+_VALUES = 1 << 30
+"""Bytes that the test vectors may take, and the cells of a map."""
+_TEXT = 1 << 30
+"""Bytes of Verilog."""
 _RANDOM_IMAGES = 4
 
 
@@ -67,7 +73,7 @@ class Emitted:
     """
 
     folder: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     pipeline: Pipeline
     faults: DesignFaults | None
     images: np.ndarray
@@ -82,7 +88,7 @@ def generate(
     labels: np.ndarray | None = None,
     progress: Progress | None = None,
     faults: DesignFaults | None = None,
-) -> dict[str, Any]:
+) -> Manifest:
     """Write the accelerator of ``pipeline`` to ``folder`` and return its manifest.
 
     images: test vectors, integers [images, channels, height, width] in the network's input
@@ -99,6 +105,7 @@ def generate(
     if images is None:
         t, rng = network.input, np.random.default_rng(0)
         images = rng.integers(t.lo, t.hi + 1, (_RANDOM_IMAGES, *t.shape))
+    _check_vectors(images, labels)
     progress = progress or NoProgress()
     with progress.task("generate Verilog", 4) as task:
         expected = _expected(pipeline, faults, images)
@@ -123,57 +130,84 @@ def generate(
             if faults is not None and (measured := fault_arrays(faults)):
                 np.savez_compressed(new / CELLS, **measured)  # type: ignore[arg-type]
                 files.append(CELLS)
-            manifest = {
+            described = {
                 **_manifest(pipeline, report),
                 **({} if faults is None else {"faults": describe_faults(faults)}),
                 "vectors": {"images": len(images), "labels": labels is not None},
                 "files": {name: _digest(new / name) for name in files},
             }
-            (new / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+            write_json(new / MANIFEST, described)
+            manifest = read_manifest(new)
             _swap(folder, new, Path(temporary) / "old")
         task.advance()
     return manifest
 
 
+def _check_vectors(images: np.ndarray, labels: np.ndarray | None) -> None:
+    """Raise NetworkError for vectors that could not be read again."""
+    if not 1 <= len(images) <= _VALUES // 8 // max(1, images[:1].size):
+        raise NetworkError(
+            f"test vectors must be at least one, and take at most {_VALUES} bytes at 8 a value, "
+            f"not {len(images)} images"
+        )
+    if labels is not None and np.shape(labels) != (len(images),):
+        raise NetworkError(f"labels must be [{len(images)}], not {list(np.shape(labels))}")
+
+
 def read_folder(folder: Path | str) -> Emitted:
     """Read what ``generate`` wrote; raises StorageError naming the file that is wrong."""
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    if manifest is None:
-        raise StorageError(f"{folder}: holds no {MANIFEST} of an accelerator; run hwsim generate")
+    manifest = read_manifest(folder)
     network = load(folder / NETWORK)
-    if network_hash(network) != manifest["network"]["hash"]:
+    if network_hash(network) != manifest.network.hash:
         raise StorageError(f"{folder / NETWORK}: is not the network that {MANIFEST} names")
-    folding = {name: Fold(**fold) for name, fold in manifest["folding"].items()}
-    depths = {fifo["name"]: fifo["depth"] for fifo in manifest["fifos"]}
-    pipeline = build_pipeline(network, folding, depths)
+    try:
+        pipeline = build_pipeline(
+            network,
+            {name: entry.fold() for name, entry in manifest.folding.items()},
+            {fifo.name: fifo.depth for fifo in manifest.fifos},
+        )
+    except MappingError as error:
+        raise StorageError(f"{folder / MANIFEST}: {error}") from None
     faults = None
-    if "faults" in manifest:
-        described = manifest["faults"]
-        of_map = isinstance(described, dict) and "map" in described
-        measured = _arrays(folder / CELLS) if of_map else {}
+    if manifest.faults is not None:
+        cells = {} if manifest.faults.map is None else _cells(folder / CELLS)
         try:
-            faults = restore_faults(pipeline, described, measured)
-        except (HwsimError, KeyError, TypeError) as error:
+            faults = restore_faults(pipeline, manifest.faults, cells)
+        except HwsimError as error:
             raise StorageError(f"{folder / MANIFEST}: faults: {error}") from None
     if not (folder / VERILOG).is_file():
         raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
-    vectors = _arrays(folder / VECTORS)
-    if "images" not in vectors:
-        raise StorageError(f"{folder / VECTORS}: holds no images")
+    vectors = _vectors(folder / VECTORS, pipeline, manifest)
     edited = tuple(
-        name for name, digest in manifest["files"].items() if _digest(folder / name) != digest
+        name for name, digest in manifest.hashes().items() if _digest(folder / name) != digest
     )
-    images, labels = vectors["images"], vectors.get("labels")
-    return Emitted(folder, manifest, pipeline, faults, images, labels, edited)
+    return Emitted(
+        folder, manifest, pipeline, faults, vectors["images"], vectors.get("labels"), edited
+    )
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _vectors(path: Path, pipeline: Pipeline, manifest: Manifest) -> dict[str, np.ndarray]:
+    """Test vectors, as many as the manifest says, in the network's range."""
+    network, count = pipeline.network, manifest.vectors.images
+    expected = {
+        "images": ArraySpec("i", (count, *network.input.shape)),
+        "expected": ArraySpec("i", (count, *network.output_type.shape)),
+        "labels": ArraySpec("i", (count,), optional=not manifest.vectors.labels),
+    }
+    arrays = read_arrays(path, expected, limit=_VALUES)
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StorageError(f"{path}: cannot be read ({error})") from None
+        check_input(network, arrays["images"])
+    except NetworkError as error:
+        raise StorageError(f"{path}: images: {error}") from None
+    return arrays
+
+
+def _cells(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a fault map."""
+    cells = ArraySpec("biuf", (None, None))
+    reads = ArraySpec("biuf", (None, None), optional=True)
+    return read_arrays(path, {"cells": cells, "reads": reads}, limit=_VALUES)
 
 
 def _expected(pipeline: Pipeline, faults: DesignFaults | None, x: np.ndarray) -> np.ndarray:
@@ -184,16 +218,7 @@ def _expected(pipeline: Pipeline, faults: DesignFaults | None, x: np.ndarray) ->
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _read_manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
-    return manifest if ours and manifest.get("format_version") == FORMAT_VERSION else None
+    return hashlib.sha256(read_bytes(path, _TEXT)).hexdigest()
 
 
 def _check_folder(folder: Path, network: str) -> None:
@@ -202,17 +227,26 @@ def _check_folder(folder: Path, network: str) -> None:
         return
     if not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name another folder")
-    entries = {path.name for path in folder.iterdir()}
+    entries = sorted(folder.iterdir())
     if not entries:
         return
-    manifest = _read_manifest(folder)
-    foreign = sorted(name for name in entries - _KNOWN if not name.startswith("waves."))
-    if manifest is None or foreign:
-        what = foreign[0] if foreign else sorted(entries)[0]
+    foreign = [
+        path.name
+        for path in entries
+        if not (path.is_dir() if path.name == SIMULATION else path.name in _KNOWN_FILES)
+        or path.is_symlink()
+        or (path.name != SIMULATION and not path.is_file())
+    ]
+    if foreign or not (folder / MANIFEST).exists():
+        what = foreign[0] if foreign else entries[0].name
         raise OutputError(
             f"{folder}: holds '{what}', not only an accelerator; name an empty folder"
         )
-    if manifest["network"]["hash"] != network:
+    try:
+        manifest = read_manifest(folder)
+    except StorageError as error:
+        raise OutputError(f"{error}; name an empty folder") from None
+    if manifest.network.hash != network:
         raise OutputError(
             f"{folder}: holds the accelerator of another network; name another folder"
         )
@@ -256,7 +290,8 @@ def _layout(stream: Stream, unused: str) -> str:
     )
 
 
-def _ports(pipeline: Pipeline) -> list[dict[str, Any]]:
+def ports(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The ports of the top module, as the manifest has them."""
     stages, fifos = len(pipeline.stages), len(pipeline.fifos)
     rows = (
         ("clk", "input", 1, "clock, rising edge"),
@@ -312,7 +347,7 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
         "hwsim_version": hwsim.__version__,
         "network": {"file": NETWORK, "name": network.name, "hash": network_hash(network)},
         "top": TOP,
-        "ports": _ports(pipeline),
+        "ports": ports(pipeline),
         "input": _stream(pipeline.input),
         "output": _stream(pipeline.output),
         "folding": {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
@@ -342,17 +377,18 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
 
 def _header(pipeline: Pipeline, faults: DesignFaults | None) -> str:
     network = pipeline.network
-    ports = "".join(
+    listed = "".join(
         f"//   {port['name']:<11} {port['direction']:<6} {port['bits']:>5}  {port['meaning']}\n"
-        for port in _ports(pipeline)
+        for port in ports(pipeline)
     )
+    name = verilog_comment(network.name)
     return (
-        f"// {TOP}: the network '{network.name}' as a pipelined stream processor.\n"
+        f"// {TOP}: the network '{name}' as a pipelined stream processor.\n"
         f"// Generated by hwsim {hwsim.__version__} from the network with SHA-256\n"
         f"// {network_hash(network)}.\n"
         f"{_fault_notice(faults)}"
         "// Frames may follow each other without a break; every stream obeys valid and ready.\n"
-        f"// Ports:\n{ports}"
+        f"// Ports:\n{listed}"
         f"// Stages, in the order of busy and blocked: "
         f"{', '.join(stage.name for stage in pipeline.stages)}.\n"
         f"// {MANIFEST} beside this file tells everything else.\n\n"

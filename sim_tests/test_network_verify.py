@@ -16,6 +16,7 @@ from hwsim.accelerator.weights import weight_store
 from hwsim.cli.inspect import _describe_op
 from hwsim.errors import NetworkError
 from hwsim.models.memory import TapMemory
+from hwsim.names import LINE_RULE, OP_RULE
 from hwsim.network import (
     INPUT,
     Add,
@@ -223,7 +224,20 @@ def test_add_needs_one_shape() -> None:
 
 GRAPH_RULES = [
     ((), "a network needs at least one op"),
-    ((Flatten("a b", (INPUT,)),), "op names must be identifiers, not 'a b'"),
+    *(
+        ((Flatten(name, (INPUT,)),), f"op names must be {OP_RULE}, not '{shown}'")
+        for name, shown in (
+            ("a b", "a b"),
+            ("", ""),
+            ("9a", "9a"),
+            ("é", "é"),
+            ("a$", "a$"),
+            ("a\n", "a\\n"),
+            (65 * "a", 65 * "a"),
+            (5000 * "a", f"{100 * 'a'}[...]{50 * 'a'}"),
+        )
+    ),
+    ((Flatten(3, (INPUT,)),), f"op names must be {OP_RULE}, not int"),
     ((Flatten(INPUT, (INPUT,)),), "op 'input': name is used twice"),
     ((Flatten("a", (INPUT,)), Flatten("a", ("a",))), "op 'a': name is used twice"),
     ((Flatten("a", ("b",)),), "op 'a': reads 'b', which no earlier op yields"),
@@ -433,3 +447,19 @@ def test_rules_of_images(x: np.ndarray, text: str) -> None:
 def test_one_image_needs_no_leading_axis() -> None:
     network = Network("n", SOURCE, (Flatten("a", (INPUT,)),))
     assert evaluate(network, np.zeros((2, 4, 5), np.uint8))["a"].shape == (1, 40, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("a\nb", "'a\\nb'"), ("\u2028", "'\\u2028'"), (3, "int"), (201 * "x", None)]
+)
+def test_names_of_networks(name: Any, shown: str | None) -> None:
+    with pytest.raises(NetworkError) as caught:
+        Network(name, SOURCE, (Flatten("a", (INPUT,)),))
+    start = f"a network's name must be {LINE_RULE}, not "
+    assert str(caught.value).startswith(start)
+    assert shown is None or str(caught.value) == start + shown
+
+
+@pytest.mark.parametrize("name", ["", "naïve [/red] <b> `x` // \\", 200 * "x"])
+def test_names_that_networks_may_have(name: str) -> None:
+    assert Network(name, SOURCE, (Flatten("a", (INPUT,)),)).name == name

@@ -175,10 +175,11 @@ def test_what_cannot_work_is_not_generated(tmp_path: Path) -> None:
     ("name", "change", "message"),
     [
         ("manifest.json", None, "holds no manifest.json of an accelerator"),
-        ("manifest.json", b"{}", "holds no manifest.json of an accelerator"),
+        ("manifest.json", b"{}", "manifest.json: format: is required"),
+        ("manifest.json", b"[]", "manifest.json: must hold a mapping"),
         ("network.hwnet", b"", "network.hwnet: is not a .hwnet file, or is truncated"),
         ("accelerator.v", None, "accelerator.v: is missing"),
-        ("vectors.npz", b"PK\x03\x04", "vectors.npz: cannot be read"),
+        ("vectors.npz", b"PK\x03\x04", "vectors.npz: is not an .npz file, or is damaged"),
         ("vectors.npz", None, "vectors.npz: cannot be read"),
     ],
 )

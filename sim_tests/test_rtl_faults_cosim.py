@@ -98,9 +98,9 @@ def test_folder_says_what_it_is(folder: Path) -> None:
     for name, memory in faults.memories.items():
         assert np.array_equal(again[name].faults.word, memory.faults.word)
         assert np.array_equal(again[name].faults.bit, memory.faults.bit)
-    described = emitted.manifest["faults"]
-    assert described["seed"] == 7
-    assert described["memories"]["conv1.weight"]["bit_error_rate"] == 0.1
+    described = emitted.manifest.faults
+    assert described.seed == 7
+    assert described.memories["conv1.weight"].bit_error_rate == 0.1
     x = residual_images(FRAMES)
     with np.load(folder / VECTORS) as arrays:
         assert np.array_equal(arrays["expected"], FaultyExecutor(faults).run(x))
@@ -126,12 +126,18 @@ def test_the_network_without_faults_is_not_what_is_built(tmp_path: Path) -> None
     assert text[0].startswith("every_tensor: image 0: layer conv1 (MuxConv2d, tensor conv1_q)")
 
 
+WAIT = {"bit_error_rate": 0.1, "protection": "none", "failing_cells": 3}
+MAP = {"holds": "fails", "offset": 0, "interleave": 1, "repeat": True}
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         ({"seed": 8}, "the chip has other failing cells than are written down"),
-        ({"spatial": {"colum": 0.1}}, "unexpected keyword argument 'colum'"),
-        ({"memories": {"wait": {"bit_error_rate": 0.1, "protection": "none"}}}, "not 'wait'"),
+        ({"spatial": {"colum": 0.1}}, r"faults: spatial.colum: unknown key; allowed: "),
+        ({"memories": {"wait": WAIT}}, "not 'wait'"),
+        ({"memories": {"wait": {}}}, "faults.memories.wait.bit_error_rate: is required"),
+        ({"map": MAP}, "faults: must have seed and spatial, or map"),
     ],
 )
 def test_damaged_manifest(folder: Path, change: dict, text: str) -> None:
@@ -145,7 +151,7 @@ def test_damaged_manifest(folder: Path, change: dict, text: str) -> None:
             read_folder(folder)
     finally:
         path.write_text(whole)
-    assert str(caught.value).startswith(f"{path}: faults: ")
+    assert str(caught.value).startswith(f"{path}: faults")
 
 
 def test_faults_that_are_no_mapping(folder: Path) -> None:
@@ -290,7 +296,7 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
     assert result.failures == ()
     assert result.passed
     (out / CELLS).write_bytes(b"PK")
-    with pytest.raises(StorageError, match=rf"^{out / CELLS}: cannot be read \("):
+    with pytest.raises(StorageError, match=rf"^{out / CELLS}: is not an .npz file, or is damaged"):
         read_folder(out)
     # The map goes with the build that needs it.
     generate(pipeline, out, x)

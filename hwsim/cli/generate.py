@@ -98,10 +98,10 @@ def generate(
     document = {
         "folder": str(output),
         "files": {"verilog": str(output / "accelerator.v")},
-        "network_sha256": manifest["network"]["hash"],
+        "network_sha256": manifest.network.hash,
         "lines": lines,
         "stages": len(pipeline.stages),
-        "accelerator": manifest["cycles"],
+        "accelerator": dict(manifest.cycles),
         "faults": None
         if faults is None
         else {

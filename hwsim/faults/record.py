@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from hwsim.accelerator import Pipeline
-from hwsim.config.loader import validate_config
 from hwsim.errors import StorageError
 from hwsim.faults.chip import Chip, ChipError, FaultSource, Spatial
 from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.ecc import parse_protection
 from hwsim.faults.map import FaultMap
 from hwsim.faults.technology import MemoryTechnology
+from hwsim.files import Document, Share
+from hwsim.names import Line
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class MapRecord(Document):
+    """How the cells of a ``FaultMap`` are read; they are kept in an array."""
+
+    holds: Literal["fails", "rate", "voltage"]
+    offset: Count | dict[Line, Count]
+    interleave: Annotated[int, Field(ge=1)]
+    repeat: bool
+
+
+class MemoryRecord(Document):
+    """One memory that may fail, and how many of its cells do."""
+
+    bit_error_rate: Share
+    protection: Line
+    failing_cells: Count
+
+
+class FaultRecord(Document):
+    """The faults of a design: of the chip of a ``seed``, or of a ``map``."""
+
+    technology: MemoryTechnology
+    seed: Annotated[int, Field(ge=0)] | None = None
+    spatial: dict[Line, float] | None = None
+    map: MapRecord | None = None
+    memories: dict[Line, MemoryRecord]
+
+    @model_validator(mode="after")
+    def _chip_or_map(self) -> FaultRecord:
+        if (self.map is None) == (self.seed is None) or (self.seed is None) != (
+            self.spatial is None
+        ):
+            raise ValueError("must have seed and spatial, or map")
+        return self
 
 
 def describe_faults(faults: DesignFaults) -> dict[str, Any]:
@@ -59,28 +99,36 @@ def fault_arrays(faults: DesignFaults) -> dict[str, np.ndarray]:
 
 
 def restore_faults(
-    pipeline: Pipeline, described: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    pipeline: Pipeline, record: FaultRecord, arrays: Mapping[str, np.ndarray]
 ) -> DesignFaults:
     """The faults that ``describe_faults`` and ``fault_arrays`` gave.
 
-    Raises StorageError when they are others.
+    Raises StorageError when they are others, and errors of its parts for what they refuse.
     """
-    technology = validate_config(described["technology"], MemoryTechnology)
     source: FaultSource
-    if "map" in described:
+    if record.map is not None:
         source = FaultMap(
-            technology, arrays["cells"], reads=arrays.get("reads"), **described["map"]
+            record.technology, arrays["cells"], reads=arrays.get("reads"), **dict(record.map)
         )
     else:
-        source = Chip(technology, described["seed"], Spatial(**described["spatial"]))
-    memories = described["memories"]
+        source = Chip(record.technology, record.seed or 0, _spatial(record.spatial or {}))
     faults = design_faults(
         pipeline,
         source,
-        {name: memory["bit_error_rate"] for name, memory in memories.items()},
-        tuple(memories),
-        {name: parse_protection(memory["protection"]) for name, memory in memories.items()},
+        {name: memory.bit_error_rate for name, memory in record.memories.items()},
+        tuple(record.memories),
+        {name: parse_protection(memory.protection) for name, memory in record.memories.items()},
     )
-    if describe_faults(faults) != described:
+    if FaultRecord.model_validate_json(json.dumps(describe_faults(faults))) != record:
         raise StorageError("the chip has other failing cells than are written down")
     return faults
+
+
+def _spatial(values: Mapping[str, float]) -> Spatial:
+    plain = asdict(Spatial())
+    for name, value in values.items():
+        if name not in plain:
+            raise StorageError(f"spatial.{name}: unknown key; allowed: {', '.join(plain)}")
+        if type(plain[name]) is int and value != int(value):
+            raise StorageError(f"spatial.{name}: must be an integer, not {value}")
+    return Spatial(**{name: type(plain[name])(value) for name, value in values.items()})

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from hwsim.errors import NetworkError
+from hwsim.names import LINE_RULE, OP_RULE, is_line, is_op_name, printable
 from hwsim.network.ops import Op
 from hwsim.network.types import TensorType
 
@@ -19,7 +20,7 @@ INPUT = "input"
 class Network:
     """Ops in topological order; the last op yields the output.
 
-    name: free text. input: type of the input tensor, which is called ``input``.
+    name: one line of text (``hwsim.names``). input: type of the input tensor, called ``input``.
     notes: plain JSON values that carry provenance or real scales, never used in arithmetic.
     Construction verifies the network and infers every type; raises NetworkError.
     """
@@ -67,15 +68,21 @@ class Network:
         return iter(self.ops)
 
 
+def _shown(name: object) -> str:
+    return f"'{printable(name)}'" if isinstance(name, str) else type(name).__name__
+
+
 def verify(network: Network) -> None:
     """Check structure and types; raises NetworkError naming the op and the rule it breaks."""
+    if not is_line(network.name):
+        raise NetworkError(f"a network's name must be {LINE_RULE}, not {_shown(network.name)}")
     if not network.ops:
         raise NetworkError("a network needs at least one op")
     seen = {INPUT}
     used: set[str] = set()
     for op in network.ops:
-        if not isinstance(op.name, str) or not op.name.isidentifier():
-            raise NetworkError(f"op names must be identifiers, not {op.name!r}")
+        if not is_op_name(op.name):
+            raise NetworkError(f"op names must be {OP_RULE}, not {_shown(op.name)}")
         if op.name in seen:
             raise NetworkError("name is used twice", op=op.name)
         if len(op.inputs) != op.arity:
