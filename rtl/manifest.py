@@ -15,7 +15,7 @@ from pydantic import Field
 from hwsim.accelerator import Fold
 from hwsim.errors import StorageError
 from hwsim.faults.record import FaultRecord
-from hwsim.files import Document, Version1, read_json
+from hwsim.files import Document, Sha256, Version1, read_json
 from hwsim.names import Line, OpName
 
 VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
@@ -29,7 +29,6 @@ FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
 
 Count = Annotated[int, Field(ge=0)]
 Bits = Annotated[int, Field(ge=1)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=400)]
 """Names that hwsim makes of names of ops: of stages, FIFOs, memories, ports."""
 

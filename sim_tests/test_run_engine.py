@@ -10,7 +10,7 @@ import pytest
 
 from hwsim.config.loader import StrictModel
 from hwsim.errors import OutputError
-from hwsim.files import write_json, write_text
+from hwsim.files import Document, write_json, write_text
 from hwsim.progress import NoProgress
 from hwsim.run import Stage, StageRun, Workspace, run_stages
 from hwsim.run.files import code_hash, path_hash
@@ -21,6 +21,10 @@ class Config(StrictModel):
     b: int = 1
 
 
+class Value(Document):
+    value: int
+
+
 class Toy:
     """Two stages, ``b`` after ``a``, that note when they run; ``fail`` names one that raises."""
 
@@ -29,7 +33,7 @@ class Toy:
         self.fail: BaseException | None = None
         self.outside = "1"
         self.stages = (
-            Stage("a", self._a, ("a.txt", "sub/a.txt"), ("a",), resumable=resumable),
+            Stage("a", self._a, ("a.txt", "sub/a.txt"), ("a",), resumable=resumable, schema=Value),
             Stage("b", self._b, ("b.txt",), ("b",), ("a",), inputs=lambda config: self.outside),
         )
 
@@ -54,7 +58,7 @@ class Toy:
     def run(self, config: Config | None = None) -> list[str]:
         """Names of the stages that were done."""
         self.done.clear()
-        workspace = Workspace(self.folder, "toy")
+        workspace = Workspace(self.folder, "toy", self.stages)
         with workspace.locked():
             reports = run_stages(self.stages, config or Config(), workspace, NoProgress())
         assert [r.name for r in reports.values() if not r.cached] == self.done
@@ -95,7 +99,7 @@ def test_derived_files_go_when_a_stage_is_redone(toy: Toy) -> None:
     summary = toy.folder / "summary"
     for config, kept in ((Config(), True), (Config(b=2), False)):
         summary.write_text("of both stages")
-        workspace = Workspace(toy.folder, "toy")
+        workspace = Workspace(toy.folder, "toy", toy.stages)
         with workspace.locked():
             run_stages(toy.stages, config, workspace, NoProgress(), derived=["summary"])
         assert summary.exists() == kept
@@ -164,7 +168,7 @@ def test_resumable_stage_starts_over_when_its_configuration_changed(tmp_path: Pa
 def test_folder_of_another_experiment(toy: Toy) -> None:
     toy.run()
     with pytest.raises(OutputError) as caught:
-        Workspace(toy.folder, "other")
+        Workspace(toy.folder, "other", toy.stages)
     assert str(caught.value) == (
         f"{toy.folder}: holds experiment 'toy', not 'other'; choose another folder with -o"
     )
@@ -173,7 +177,7 @@ def test_folder_of_another_experiment(toy: Toy) -> None:
 def test_folder_with_other_things(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(OutputError) as caught:
-        Workspace(tmp_path, "toy")
+        Workspace(tmp_path, "toy", ())
     assert str(caught.value) == (
         f"{tmp_path}: is not empty and holds no experiment; choose another folder with -o"
     )
@@ -184,33 +188,132 @@ def test_folder_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("")
     with pytest.raises(OutputError) as caught:
-        Workspace(path, "toy")
+        Workspace(path, "toy", ())
     assert str(caught.value) == f"{path}: cannot be made (File exists)"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"stages": 3}'])
-def test_damaged_state(toy: Toy, text: str) -> None:
+def refusal(toy: Toy) -> str:
+    """What is said about ``state.json``; nothing in the folder, or around it, is touched."""
+    state = toy.folder / "state.json"
+    around = toy.folder.parent
+    before = {path: path_hash(path) for path in around.rglob("*")}
+    with pytest.raises(OutputError) as caught:
+        toy.run(Config(a=7, b=7))
+    assert {path: path_hash(path) for path in around.rglob("*")} == before
+    text = str(caught.value)
+    assert text.isprintable()
+    start = f"{state}: is damaged, or of another version ("
+    end = f"); delete {toy.folder} or choose another folder with -o"
+    assert text.startswith(start)
+    assert text.endswith(end)
+    return text.removeprefix(start).removesuffix(end)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "{state}:1: is not JSON (Expecting value)"),
+        ("[]", "must hold a mapping"),
+        ('{"format": 1}', "experiment: is required"),
+        ('{"stages": 3}', "format: is required"),
+        ('{"format": 9, "more": 1}', "format: must be 1, not 9"),
+        ('{"format": true, "experiment": "toy"}', "format: must be an integer, not true"),
+    ],
+)
+def test_damaged_state(toy: Toy, text: str, why: str) -> None:
     toy.run()
     state = toy.folder / "state.json"
     state.write_text(text)
-    with pytest.raises(OutputError) as caught:
-        toy.run()
-    assert str(caught.value) == (
-        f"{state}: is damaged; delete {toy.folder} or choose another folder with -o"
-    )
+    assert refusal(toy) == why.replace("{state}", str(state))
 
 
-def test_state_of_another_version(toy: Toy) -> None:
+NAMES = [
+    "../home", "/etc/hostname", "{home}", "sub/../../home", "..", ".", "", "link", "link/precious",
+    "precious", "sub", "b.txt", "sub/../a.txt", "a.txt\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stage_owns_nothing_but_its_outputs(toy: Toy, name: str) -> None:
+    """Names that leave the folder, and names in it that another hand put there."""
     toy.run()
-    state = toy.folder / "state.json"
-    write_json(state, {**json.loads(state.read_text()), "format": 9})
-    with pytest.raises(OutputError) as caught:
-        toy.run()
-    assert str(caught.value) == (f"{state}: format must be 1, not 9; choose another folder with -o")
+    home = toy.folder.parent / "home"
+    home.mkdir()
+    (home / "precious").write_text("years of work")
+    (toy.folder / "precious").write_text("too")
+    (toy.folder / "link").symlink_to(home)
+    state = json.loads((toy.folder / "state.json").read_text())
+    state["stages"]["a"]["outputs"][name.format(home=home)] = 64 * "0"
+    write_json(toy.folder / "state.json", state)
+    assert refusal(toy).startswith("stages.a.outputs")
+
+
+@pytest.mark.parametrize("output", ["a.txt", "sub"])
+def test_outputs_behind_links_are_not_touched(toy: Toy, output: str) -> None:
+    toy.run()
+    home = toy.folder.parent / "home"
+    (toy.folder / output).rename(home)
+    (toy.folder / output).symlink_to(home)
+    assert "is a link, or below one" in refusal(toy)
+
+
+def test_a_lock_behind_a_link_is_not_opened(toy: Toy) -> None:
+    toy.run()
+    home = toy.folder.parent / "home"
+    home.write_text("years of work")
+    (toy.folder / ".lock").unlink()
+    (toy.folder / ".lock").symlink_to(home)
+    with pytest.raises(OSError):
+        toy.run(Config(a=2))
+    assert home.read_text() == "years of work"
+    assert (toy.folder / "a.txt").read_text() == "1"
+
+
+def test_work_behind_a_link_is_not_resumed(toy: Toy) -> None:
+    resumed = Toy(toy.folder, resumable=True)
+    resumed.fail = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        resumed.run()
+    work, home = toy.folder / ".work-a", toy.folder.parent / "home"
+    work.rename(home)
+    work.symlink_to(home)
+    before = path_hash(home)
+    resumed.fail = None
+    resumed.run()
+    assert (toy.folder / "sub" / "a.txt").read_text() == "x"
+    assert path_hash(home) == before
+
+
+def test_every_value_of_the_state_has_a_type(toy: Toy) -> None:
+    toy.run()
+    path = toy.folder / "state.json"
+    whole = json.loads(path.read_text())
+    record = {name: whole["stages"]["a"][name] for name in whole["stages"]["a"]}
+    assert set(record) == {"key", "outputs", "figures", "seconds"}
+    for key in record:
+        for value in (
+            None,
+            True,
+            "x",
+            [1],
+            {"a.txt": 3},
+            -1,
+            10**30,
+            {"value": "x"},
+            {"value": True},
+        ):
+            stage = {**record, key: value}
+            write_json(path, {**whole, "stages": {**whole["stages"], "a": stage}})
+            assert refusal(toy).startswith(f"stages.a.{key}"), (key, value)
+    for name, stages in (("c", {"c": record}), ("../a", {"../a": record})):
+        write_json(path, {**whole, "stages": stages})
+        assert refusal(toy) == f"stages: '{name}' is no stage"
+    write_json(path, whole)
+    assert toy.run() == []
 
 
 def test_one_process_at_a_time(toy: Toy) -> None:
-    workspace = Workspace(toy.folder, "toy")
+    workspace = Workspace(toy.folder, "toy", toy.stages)
     with workspace.locked(), pytest.raises(OutputError) as caught:
         toy.run()
     assert str(caught.value) == (

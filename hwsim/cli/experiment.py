@@ -26,9 +26,11 @@ def load_experiment(source: str, settings: Sequence[str] | None = None) -> Exper
 @contextmanager
 def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Workspace]:
     """The experiment's folder, ``runs/<name>`` unless said otherwise, for this process alone."""
+    from hwsim.cli.stages import STAGES, report_stage
     from hwsim.run import Workspace
 
-    workspace = Workspace(output or Path("runs") / config.name, config.name)
+    folder = output or Path("runs") / config.name
+    workspace = Workspace(folder, config.name, (*STAGES, report_stage(folder)))
     with workspace.locked():
         yield workspace
 

@@ -5,7 +5,7 @@ StorageError what is wrong where.
 """
 
 from hwsim.files.arrays import ArraySpec, read_array, read_arrays
-from hwsim.files.documents import Document, Share, Version1, parse_json, read_json
+from hwsim.files.documents import Document, Sha256, Share, Version1, parse_json, read_json
 from hwsim.files.paths import (
     RelativePath,
     inside,
@@ -21,6 +21,7 @@ __all__ = [
     "ArraySpec",
     "Document",
     "RelativePath",
+    "Sha256",
     "Share",
     "Version1",
     "inside",

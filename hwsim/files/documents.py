@@ -22,6 +22,9 @@ INTEGERS = -(1 << 63), (1 << 63) - 1
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, 0..1."""
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A hash in hexadecimal."""
+
 
 def _version_1(number: int) -> int:
     if number != 1:

@@ -43,7 +43,8 @@ class Stage:
     sections: keys of the configuration that it reads. needs: earlier stages whose outputs it
     reads. code: modules and packages that decide its result. outputs: files and folders that
     ``work`` leaves. inputs: hash of what it reads from outside the folder (a data set, a table).
-    resumable: what it wrote before an interruption is of use to the next attempt.
+    resumable: what it wrote before an interruption is of use to the next attempt. schema: of the
+    figures that it reports.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Stage:
     code: tuple[str, ...] = ()
     inputs: Callable[[Any], str] | None = None
     resumable: bool = False
+    schema: type[BaseModel] | None = None
 
     def key(self, config: BaseModel, workspace: Workspace) -> str:
         """Hash of everything that the stage's result depends on."""

@@ -9,13 +9,27 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol
 
-from hwsim.errors import OutputError
-from hwsim.files import remove, write_json
+from pydantic import BaseModel, Field
+
+from hwsim.errors import OutputError, StorageError
+from hwsim.files import (
+    Document,
+    RelativePath,
+    Sha256,
+    Version1,
+    inside,
+    parse_json,
+    read_json,
+    remove,
+    write_json,
+)
+from hwsim.names import Line, printable
 from hwsim.run.files import path_hash
 
 _FORMAT = 1
@@ -23,15 +37,50 @@ _STATE = "state.json"
 _LOCK = ".lock"
 
 
+class StageRecord(Document):
+    """A finished stage. outputs: hash of each, by its path in the folder; figures: by its schema.
+
+    key: hash of what the outputs depend on.
+    """
+
+    key: Sha256
+    outputs: dict[RelativePath, Sha256]
+    figures: dict[str, Any]
+    seconds: Annotated[float, Field(ge=0)]
+
+
+class State(Document):
+    """What ``state.json`` holds."""
+
+    format: Version1
+    experiment: Line
+    stages: dict[Line, StageRecord] = {}
+
+
+class Kind(Protocol):
+    """What a workspace has to know of a stage."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def schema(self) -> type[BaseModel] | None: ...
+
+
 class Workspace:
     """The folder of the experiment called ``experiment``, made when it is missing.
 
-    Raises OutputError when the folder holds something else or cannot be written.
+    stages: all that may have left something here. What ``state.json`` says is believed only as
+    far as they could have left it: a stage's own outputs, which lie in the folder, and figures
+    that fit its schema. Raises OutputError when the folder holds something else or cannot be
+    written; nothing in it was changed then.
     """
 
-    def __init__(self, folder: Path | str, experiment: str) -> None:
+    def __init__(self, folder: Path | str, experiment: str, stages: Iterable[Kind]) -> None:
         self.folder = Path(folder)
         self.experiment = experiment
+        self._kinds = {kind.name: kind for kind in stages}
         self._made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -39,7 +88,7 @@ class Workspace:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from None
         self._stages = self._load()
 
-    def _load(self) -> dict[str, dict[str, Any]]:
+    def _load(self) -> dict[str, StageRecord]:
         path = self.folder / _STATE
         if not path.exists():
             if any(item.name != _LOCK for item in self.folder.iterdir()):
@@ -49,22 +98,37 @@ class Workspace:
                 )
             return {}
         try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            form, name, stages = state["format"], state["experiment"], dict(state["stages"])
-        except (OSError, ValueError, KeyError, TypeError):
+            state = read_json(path, State)
+            for name, record in state.stages.items():
+                self._check(path, name, record)
+            for kind in self._kinds.values():
+                for name in kind.outputs:
+                    inside(self.folder, name)
+        except StorageError as error:
             raise OutputError(
-                f"{path}: is damaged; delete {self.folder} or choose another folder with -o"
+                f"{path}: is damaged, or of another version "
+                f"({str(error).removeprefix(f'{path}: ')}); "
+                f"delete {self.folder} or choose another folder with -o"
             ) from None
-        if form != _FORMAT:
+        if state.experiment != self.experiment:
             raise OutputError(
-                f"{path}: format must be {_FORMAT}, not {form!r}; choose another folder with -o"
-            )
-        if name != self.experiment:
-            raise OutputError(
-                f"{self.folder}: holds experiment '{name}', not '{self.experiment}'; "
+                f"{self.folder}: holds experiment '{state.experiment}', not '{self.experiment}'; "
                 "choose another folder with -o"
             )
-        return stages
+        return dict(state.stages)
+
+    def _check(self, path: Path, name: str, record: StageRecord) -> None:
+        """Raise StorageError unless the stage ``name`` could have left ``record``."""
+        kind = self._kinds.get(name)
+        if kind is None:
+            raise StorageError(f"{path}: stages: '{name}' is no stage")
+        for output in record.outputs:
+            if output not in kind.outputs:
+                raise StorageError(
+                    f"{path}: stages.{name}.outputs: '{printable(output)}' is no output of it"
+                )
+        if kind.schema is not None:
+            parse_json(json.dumps(record.figures), kind.schema, f"{path}: stages.{name}.figures")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -72,7 +136,9 @@ class Workspace:
 
         Folders that were made for this workspace go again when nothing came of it.
         """
-        with (self.folder / _LOCK).open("w", encoding="utf-8") as file:
+        # Not through a link: what it names would be emptied.
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        with os.fdopen(os.open(self.folder / _LOCK, flags, 0o644), "wb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -100,24 +166,24 @@ class Workspace:
         record = self._stages.get(stage)
         return (
             record is not None
-            and record["key"] == key
+            and record.key == key
+            and set(record.outputs) == set(self._kinds[stage].outputs)
             and all(
-                path_hash(self.folder / name) == digest
-                for name, digest in record["outputs"].items()
+                path_hash(self.folder / name) == digest for name, digest in record.outputs.items()
             )
         )
 
     def outputs(self, stage: str) -> dict[str, str]:
         """Name and hash of each output of a finished stage."""
-        return dict(self._stages[stage]["outputs"])
+        return dict(self._stages[stage].outputs)
 
     def figures(self, stage: str) -> dict[str, Any]:
         """What a finished stage reported."""
-        return dict(self._stages[stage]["figures"])
+        return dict(self._stages[stage].figures)
 
     def seconds(self, stage: str) -> float:
         """How long a finished stage took when it was last done."""
-        return float(self._stages[stage]["seconds"])
+        return self._stages[stage].seconds
 
     def begin(self, stage: str, key: str, *, resumable: bool) -> Path:
         """Forget an older run of ``stage``; returns the folder to work in.
@@ -128,11 +194,12 @@ class Workspace:
         record = self._stages.pop(stage, None)
         if record is not None:
             self._save()
-            for name in record["outputs"]:
-                remove(self.folder / name)
+            for name in record.outputs:
+                remove(inside(self.folder, name))
         work = self._work(stage)
         mark = work / ".key"
-        if not (resumable and mark.is_file() and mark.read_text(encoding="utf-8") == key):
+        ours = not work.is_symlink() and mark.is_file()
+        if not (resumable and ours and mark.read_bytes()[: len(key) + 1] == key.encode()):
             remove(work)
             work.mkdir()
             mark.write_text(key, encoding="utf-8")
@@ -148,22 +215,19 @@ class Workspace:
         """Move the outputs ``names`` into the folder and record the stage."""
         work = self._work(stage)
         for name in names:
-            (self.folder / name).parent.mkdir(exist_ok=True)
-            remove(self.folder / name)
-            (work / name).rename(self.folder / name)
+            path = inside(self.folder, name)
+            path.parent.mkdir(exist_ok=True)
+            remove(path)
+            (work / name).rename(path)
         remove(work)
         outputs = {name: path_hash(self.folder / name) for name in names}
-        self._stages[stage] = {
-            "key": key,
-            "outputs": outputs,
-            "figures": figures,
-            "seconds": round(seconds, 3),
-        }
+        record = {"key": key, "outputs": outputs, "figures": figures, "seconds": round(seconds, 3)}
+        self._stages[stage] = StageRecord.model_validate(record)
         self._save()
 
     def _work(self, stage: str) -> Path:
         return self.folder / f".work-{stage}"
 
     def _save(self) -> None:
-        state = {"format": _FORMAT, "experiment": self.experiment, "stages": self._stages}
-        write_json(self.folder / _STATE, state)
+        state = State(format=_FORMAT, experiment=self.experiment, stages=self._stages)
+        write_json(self.folder / _STATE, state.model_dump(mode="json"))
