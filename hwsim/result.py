@@ -6,22 +6,26 @@ figure cannot be added without being described here.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, Field
 
-from hwsim.errors import StorageError
+from hwsim.files import (
+    Count,
+    Document,
+    RelativePath,
+    Sha256,
+    Share,
+    Version1,
+    parse_json,
+    read_json,
+)
+from hwsim.names import Line
 
-Share = float
-"""A fraction, 0..1."""
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Accuracy(_Section):
+class Accuracy(Document):
     """Shares of test images classified correctly.
 
     float: the dense float twin (null without one). quantized: the training model with its
@@ -36,80 +40,80 @@ class Accuracy(_Section):
     golden: Share
     rtl: Share | None = None
     agreement: Share
-    test_images: int
+    test_images: Count
 
 
-class NetworkSize(_Section):
+class NetworkSize(Document):
     """What the integer network holds; ``weight_bits`` counts taps and weight codes."""
 
-    name: str
-    ops: int
-    weights: int
-    weight_bits: int
-    macs: int
+    name: Line
+    ops: Count
+    weights: Count
+    weight_bits: Count
+    macs: Count
 
 
-class Accelerator(_Section):
+class Accelerator(Document):
     """Cycle figures that the model predicts for back-to-back frames."""
 
-    clock_mhz: float
-    frames: int
-    first_output_cycles: int
-    frame_interval_cycles: int
-    frame_latency_cycles: int
-    ideal_interval_cycles: int
+    clock_mhz: Annotated[float, Field(gt=0)]
+    frames: Annotated[int, Field(ge=1, le=10_000)]
+    first_output_cycles: Count
+    frame_interval_cycles: Count
+    frame_latency_cycles: Count
+    ideal_interval_cycles: Count
     frames_per_second: float
     frame_latency_us: float
 
 
-class StageCycles(_Section):
+class StageCycles(Document):
     """What one stage did in the simulated frames; null lanes for stages without weights."""
 
-    name: str
-    kind: str
-    pe: int
-    simd: int
+    name: Line
+    kind: Line
+    pe: Count
+    simd: Count
     weights: str | None
-    latency_cycles: int
-    ideal_interval_cycles: int
-    busy_cycles: int
-    starved_cycles: int
-    blocked_cycles: int
+    latency_cycles: Count
+    ideal_interval_cycles: Count
+    busy_cycles: Count
+    starved_cycles: Count
+    blocked_cycles: Count
 
 
-class FifoFigures(_Section):
+class FifoFigures(Document):
     """One FIFO; ``high_water_beats`` is the most it held in the simulated frames."""
 
-    name: str
-    producer: str
-    consumer: str
-    bits: int
-    depth_beats: int
-    high_water_beats: int
+    name: Line
+    producer: Line
+    consumer: Line
+    bits: Count
+    depth_beats: Count
+    high_water_beats: Count
 
 
-class Memory(_Section):
+class Memory(Document):
     """One memory of the accelerator; reads and writes are words a frame."""
 
-    name: str
-    role: str
-    layer: str
-    style: str
-    words: int
-    bits: int
-    banks: int
-    reads: int
-    writes: int
+    name: Line
+    role: Line
+    layer: Line
+    style: Line
+    words: Count
+    bits: Count
+    banks: Count
+    reads: Count
+    writes: Count
 
 
-class Energy(_Section):
+class Energy(Document):
     """Energy of one frame; ``by_kind``, ``by_stage`` and, over both its levels,
     ``by_stage_and_kind`` sum up to ``total_pj`` each.
 
     node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
     """
 
-    table: str
+    table: Line
     node_nm: float
     voltage_v: float
     total_pj: float
@@ -119,16 +123,16 @@ class Energy(_Section):
     by_stage_and_kind: dict[str, dict[str, float]]
 
 
-class CycleFigure(_Section):
+class CycleFigure(Document):
     """One cycle figure of one simulation of the Verilog, in cycles."""
 
-    test: str
-    figure: str
-    predicted: int
-    measured: int
+    test: Line
+    figure: Line
+    predicted: Count
+    measured: Count
 
 
-class Verification(_Section):
+class Verification(Document):
     """What the simulation of the emitted Verilog found; every comparison is exact.
 
     correct: how many of ``images`` the Verilog classified as labelled (null without labels).
@@ -136,43 +140,63 @@ class Verification(_Section):
     """
 
     passed: bool
-    simulator: str
-    tests: int
-    images: int
+    simulator: Line
+    tests: Count
+    images: Annotated[int, Field(ge=1)]
     outputs_equal: bool
     cycles_equal: bool
-    cycles_simulated: int
-    correct: int | None
+    cycles_simulated: Count
+    correct: Count | None
     failures: list[str]
     figures: list[CycleFigure]
 
 
-class Files(_Section):
+class Files(Document):
     """Paths, relative to the folder that holds ``result.json``."""
 
-    network: str
-    verilog: str
-    report: str
+    network: RelativePath
+    verilog: RelativePath
+    report: RelativePath
 
 
-class StageTime(_Section):
+class StageTime(Document):
     """How long a stage of the experiment took when it was last done."""
 
-    name: str
+    name: Line
     seconds: float
 
 
-class Result(_Section):
+class Epoch(Document):
+    """One epoch of a training, in ``train/history.json``; see ``models/train.py``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epoch: Count
+    loss: float
+    train_accuracy: Share
+    test_accuracy: Share
+    frozen: bool
+    wall_seconds: float
+
+
+class History(Document):
+    """``train/history.json``: the epochs of the network, and of its float twin."""
+
+    network: list[Epoch] = []
+    float: list[Epoch] = []
+
+
+class Result(Document):
     """One finished experiment."""
 
-    format: int = 1
-    hwsim_version: str
-    experiment: str
-    seed: int
+    format: Version1 = 1
+    hwsim_version: Line
+    experiment: Line
+    seed: Count
     config: dict[str, Any]
-    config_sha256: str
-    network_sha256: str
-    verilog_sha256: str
+    config_sha256: Sha256
+    network_sha256: Sha256
+    verilog_sha256: Sha256
     tools: dict[str, str]
     accuracy: Accuracy
     network: NetworkSize
@@ -181,23 +205,68 @@ class Result(_Section):
     fifos: list[FifoFigures]
     memories: list[Memory]
     energy: Energy | None = None
-    verilog_lines: int
+    verilog_lines: Count
     verification: Verification
     files: Files
     times: list[StageTime]
 
 
+class Reported(Document):
+    """Base of what single stages report to ``state.json``; a stage may add figures of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Trained(Reported):
+    """``float``, ``quantized``: as in ``Accuracy``."""
+
+    float: Share | None
+    quantized: Share
+    epochs: Count
+
+
+class Exported(Reported):
+    """As in ``NetworkSize``."""
+
+    name: Line
+    network_sha256: Sha256
+    ops: Count
+    weights: Count
+    weight_bits: Count
+    macs: Count
+
+
+class Evaluated(Reported):
+    """As in ``Accuracy``."""
+
+    integer: Share
+    golden: Share
+    agreement: Share
+    test_images: Count
+
+
+class Simulated(Reported):
+    """As in ``Result``."""
+
+    accelerator: Accelerator
+    stages: list[StageCycles]
+    fifos: list[FifoFigures]
+    memories: list[Memory]
+    energy: Energy | None = None
+
+
+class Generated(Reported):
+    """Lines of the Verilog and its hash."""
+
+    lines: Count
+    sha256: Sha256
+
+
 def load_result(path: Path | str) -> Result:
-    """Read ``result.json``; raises StorageError when it is missing or is no result."""
-    path = Path(path)
-    try:
-        return Result.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise StorageError(f"{path}: is not a result of hwsim run") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        where = f" ({key}: {first['msg']})" if key else ""
-        raise StorageError(f"{path}: is not a result of this version of hwsim{where}") from None
+    """Read ``result.json``; raises StorageError naming file and key."""
+    return read_json(path, Result)
+
+
+def check_result(document: dict[str, Any], source: Path | str) -> Result:
+    """What stages reported as a result; raises StorageError naming ``source`` and key."""
+    return parse_json(json.dumps(document), Result, source)

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hwsim.accelerator import Fold
+from hwsim.accelerator.folding import FoldRecord
 from hwsim.errors import StorageError
 from hwsim.faults.record import FaultRecord
-from hwsim.files import Document, Sha256, Version1, read_json
+from hwsim.files import Count, Document, Sha256, Version1, read_json
 from hwsim.names import Line, OpName
 
 VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
@@ -27,7 +27,6 @@ VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
 )
 FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
 
-Count = Annotated[int, Field(ge=0)]
 Bits = Annotated[int, Field(ge=1)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=400)]
 """Names that hwsim makes of names of ops: of stages, FIFOs, memories, ports."""
@@ -67,17 +66,6 @@ class StreamEntry(Document):
     beat_bits: Bits
     beats_per_pixel: Bits
     beats_per_frame: Bits
-
-
-class FoldEntry(Document):
-    """Lanes of one op; see ``Fold``."""
-
-    pe: Bits
-    simd: Bits
-    weights: Literal["memory", "constant"]
-
-    def fold(self) -> Fold:
-        return Fold(self.pe, self.simd, self.weights)
 
 
 class StageEntry(Document):
@@ -162,7 +150,7 @@ class Manifest(Document):
     ports: list[Port]
     input: StreamEntry
     output: StreamEntry
-    folding: dict[OpName, FoldEntry]
+    folding: dict[OpName, FoldRecord]
     stages: list[StageEntry]
     fifos: list[FifoEntry]
     memories: list[MemoryEntry]

@@ -19,7 +19,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
-from hwsim.run.mapping import map_network, mapping_of, restore_mapping
+from hwsim.run.mapping import MappingRecord, map_network, mapping_of, restore_mapping
 
 
 def _requantize(name: str, source: str, channels: int) -> Requantize:
@@ -106,7 +106,7 @@ def test_automatic_depths_cost_no_throughput() -> None:
 
 def test_mapping_survives_storage() -> None:
     pipeline = map_network(network(), AcceleratorConfig(frame_interval_cycles=200))
-    again = restore_mapping(network(), mapping_of(pipeline))
+    again = restore_mapping(network(), MappingRecord.model_validate(mapping_of(pipeline)))
     assert again.folding == pipeline.folding
     assert again.fifos == pipeline.fifos
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from hwsim.errors import MappingError
+from hwsim.files import Document
 from hwsim.network import ArgMax, Conv2d, Flatten, Linear, MuxConv2d, Network, Op, Requantize
 from hwsim.schema import suggestion
 
@@ -35,6 +39,17 @@ class Fold:
             raise MappingError(
                 f"weights must be one of {', '.join(WEIGHT_STYLES)}, not {self.weights!r}"
             )
+
+
+class FoldRecord(Document):
+    """A ``Fold`` in a file."""
+
+    pe: Annotated[int, Field(ge=1)]
+    simd: Annotated[int, Field(ge=1)]
+    weights: Literal["memory", "constant"]
+
+    def fold(self) -> Fold:
+        return Fold(self.pe, self.simd, self.weights)
 
 
 def is_depthwise(op: Op) -> bool:

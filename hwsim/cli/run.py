@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hwsim.config.experiment import ExperimentConfig
-    from hwsim.result import Result
     from hwsim.run import StageReport, Workspace
 
 
@@ -66,19 +65,20 @@ def run_experiment(config: ExperimentConfig, workspace: Workspace, out: Output) 
     from hwsim.files import write_json
 
     reports = bring_up_to_date(STAGES, config, workspace, out)
-    result = make_result(config, reports)
+    result = make_result(config, reports, workspace.folder)
     write_json(workspace.folder / RESULT, result.model_dump(mode="json"))
     bring_up_to_date((report_stage(workspace.folder),), config, workspace, out)
     return result
 
 
-def make_result(config: ExperimentConfig, reports: dict[str, StageReport]) -> Result:
-    """Everything that the stages found, in the schema of ``result.json``."""
+def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folder: Path) -> Result:
+    """Everything that the stages found in ``folder``, in the schema of ``result.json``."""
     from hwsim import __version__
     from hwsim.cli.provenance import tool_versions
     from hwsim.cli.stages import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash
-    from hwsim.result import Result
+    from hwsim.result import check_result
+    from hwsim.run.workspace import STATE
 
     f = {name: report.figures for name, report in reports.items()}
     verification = f["verify"]
@@ -105,7 +105,7 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport]) -> Re
         "files": {"network": NETWORK, "verilog": VERILOG, "report": REPORT},
         "times": [{"name": r.name, "seconds": r.seconds} for r in reports.values()],
     }
-    return Result.model_validate(document)
+    return check_result(document, folder / STATE)
 
 
 def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:

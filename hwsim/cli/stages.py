@@ -7,14 +7,14 @@ Each reads the outputs of earlier ones from the experiment's folder, writes its 
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.errors import ConfigError
-from hwsim.files import write_json
+from hwsim.files import read_json, write_json
+from hwsim.result import Evaluated, Exported, Generated, Simulated, Trained, Verification
 from hwsim.run import Stage, StageRun
 from hwsim.run.engine import Figures
 from hwsim.run.files import path_hash
@@ -194,7 +194,7 @@ def _simulate(run: StageRun) -> Figures:
 def _generate(run: StageRun) -> Figures:
     from hwsim.network import load
     from hwsim.rtl.emit import generate
-    from hwsim.run.mapping import restore_mapping
+    from hwsim.run.mapping import Simulation, restore_mapping
 
     config: ExperimentConfig = run.config
     data = dataset(config.data)
@@ -204,7 +204,7 @@ def _generate(run: StageRun) -> Figures:
             f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
             key="verification.images",
         )
-    mapping = json.loads((run.folder / SIMULATION).read_text(encoding="utf-8"))["mapping"]
+    mapping = read_json(run.folder / SIMULATION, Simulation).mapping
     pipeline = restore_mapping(load(run.folder / NETWORK), mapping)
     folder = run.work / VERILOG
     generate(pipeline, folder, network_images(config, count), data.test_y[:count], run.progress)
@@ -275,6 +275,7 @@ STAGES = (
         "train",
         _train,
         (TRAINING,),
+        schema=Trained,
         sections=("seed", "data", "model", "training"),
         code=_TRAINING_CODE,
         inputs=_inputs_of_training,
@@ -284,6 +285,7 @@ STAGES = (
         "export",
         _export,
         (NETWORK,),
+        schema=Exported,
         sections=("name", "seed", "data", "model"),
         needs=("train",),
         code=("hwsim.models.export", "hwsim.network"),
@@ -292,6 +294,7 @@ STAGES = (
         "evaluate",
         _evaluate,
         (EVALUATION,),
+        schema=Evaluated,
         sections=("seed", "data", "model"),
         needs=("train", "export"),
         code=("hwsim.models.golden", "hwsim.models.export", "hwsim.execute", "hwsim.network"),
@@ -301,6 +304,7 @@ STAGES = (
         "simulate",
         _simulate,
         (SIMULATION,),
+        schema=Simulated,
         sections=("accelerator", "energy"),
         needs=("export",),
         code=("hwsim.accelerator", "hwsim.network", "hwsim.run.mapping", "hwsim.run.figures"),
@@ -310,6 +314,7 @@ STAGES = (
         "generate",
         _generate,
         tuple(f"{VERILOG}/{name}" for name in _GENERATED),
+        schema=Generated,
         sections=("data", "model", "verification"),
         needs=("export", "simulate"),
         code=("hwsim.accelerator", "hwsim.network", "hwsim.rtl"),
@@ -319,6 +324,7 @@ STAGES = (
         "verify",
         _verify,
         (VERIFICATION,),
+        schema=Verification,
         sections=("verification",),
         needs=("generate",),
         code=("hwsim.accelerator", "hwsim.network", "hwsim.rtl"),

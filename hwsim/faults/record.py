@@ -17,10 +17,8 @@ from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.ecc import parse_protection
 from hwsim.faults.map import FaultMap
 from hwsim.faults.technology import MemoryTechnology
-from hwsim.files import Document, Share
+from hwsim.files import Count, Document, Share
 from hwsim.names import Line
-
-Count = Annotated[int, Field(ge=0)]
 
 
 class MapRecord(Document):
@@ -44,7 +42,7 @@ class FaultRecord(Document):
     """The faults of a design: of the chip of a ``seed``, or of a ``map``."""
 
     technology: MemoryTechnology
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Count | None = None
     spatial: dict[Line, float] | None = None
     map: MapRecord | None = None
     memories: dict[Line, MemoryRecord]

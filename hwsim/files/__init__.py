@@ -5,7 +5,7 @@ StorageError what is wrong where.
 """
 
 from hwsim.files.arrays import ArraySpec, read_array, read_arrays
-from hwsim.files.documents import Document, Sha256, Share, Version1, parse_json, read_json
+from hwsim.files.documents import Count, Document, Sha256, Share, Version1, parse_json, read_json
 from hwsim.files.paths import (
     RelativePath,
     inside,
@@ -19,6 +19,7 @@ from hwsim.files.paths import (
 
 __all__ = [
     "ArraySpec",
+    "Count",
     "Document",
     "RelativePath",
     "Sha256",

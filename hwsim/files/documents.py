@@ -22,6 +22,8 @@ INTEGERS = -(1 << 63), (1 << 63) - 1
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, 0..1."""
 
+Count = Annotated[int, Field(ge=0)]
+"""How many of something."""
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A hash in hexadecimal."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +14,10 @@ from markupsafe import Markup
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import StorageError
 from hwsim.faults.result import FAULTS, FaultsResult, load_faults
-from hwsim.files import whole_file
+from hwsim.files import inside, read_json, whole_file
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
-from hwsim.result import Result, load_result
+from hwsim.result import History, Result, load_result
 
 RESULT, REPORT = "result.json", "report.html"
 HISTORY = Path("train") / "history.json"
@@ -91,7 +90,7 @@ def read_report(folder: Path | str) -> Report:
     """Result, network and the pipeline that the result describes; raises StorageError."""
     folder = Path(folder)
     result = load_result(folder / RESULT)
-    path = folder / result.files.network
+    path = inside(folder, result.files.network)
     network = load(path)
     if network_hash(network) != result.network_sha256:
         raise StorageError(f"{path}: is not the network of {folder / RESULT}")
@@ -137,9 +136,6 @@ def _pipeline(result: Result, network: Network) -> Pipeline:
 
 def _history(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Training history, or nothing where there is none."""
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except ValueError:
-        raise StorageError(f"{path}: is damaged; run the experiment again") from None
+    return read_json(path, History).model_dump()

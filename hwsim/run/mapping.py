@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from hwsim.accelerator import (
     DEFAULT_DEPTH,
@@ -13,8 +15,11 @@ from hwsim.accelerator import (
     build_pipeline,
     smallest_depths,
 )
+from hwsim.accelerator.folding import FoldRecord
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.errors import MappingError
+from hwsim.files import Document
+from hwsim.names import Line, OpName
 from hwsim.network import Network
 
 _NO_TARGET = 1 << 62
@@ -51,7 +56,22 @@ def mapping_of(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def restore_mapping(network: Network, mapping: dict[str, Any]) -> Pipeline:
+class MappingRecord(Document):
+    """What ``mapping_of`` says."""
+
+    folding: dict[OpName, FoldRecord]
+    fifo_depths: dict[Line, Annotated[int, Field(ge=1)]]
+
+
+class Simulation(Document):
+    """``simulation.json`` of an experiment: figures for people, and the mapping for Verilog."""
+
+    model_config = ConfigDict(extra="allow")
+
+    mapping: MappingRecord
+
+
+def restore_mapping(network: Network, mapping: MappingRecord) -> Pipeline:
     """The pipeline that ``mapping_of`` described."""
-    folding = {name: Fold(**fold) for name, fold in mapping["folding"].items()}
-    return build_pipeline(network, folding, mapping["fifo_depths"])
+    folding = {name: record.fold() for name, record in mapping.folding.items()}
+    return build_pipeline(network, folding, mapping.fifo_depths)

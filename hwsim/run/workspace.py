@@ -33,7 +33,7 @@ from hwsim.names import Line, printable
 from hwsim.run.files import path_hash
 
 _FORMAT = 1
-_STATE = "state.json"
+STATE = "state.json"
 _LOCK = ".lock"
 
 
@@ -89,7 +89,7 @@ class Workspace:
         self._stages = self._load()
 
     def _load(self) -> dict[str, StageRecord]:
-        path = self.folder / _STATE
+        path = self.folder / STATE
         if not path.exists():
             if any(item.name != _LOCK for item in self.folder.iterdir()):
                 raise OutputError(
@@ -149,13 +149,13 @@ class Workspace:
                 self._save()
                 yield
             finally:
-                if {item.name for item in self.folder.iterdir()} <= {_STATE, _LOCK}:
+                if {item.name for item in self.folder.iterdir()} <= {STATE, _LOCK}:
                     self._leave_nothing()
 
     def _leave_nothing(self) -> None:
         if self._stages or not self._made:
             return
-        (self.folder / _STATE).unlink(missing_ok=True)
+        (self.folder / STATE).unlink(missing_ok=True)
         (self.folder / _LOCK).unlink(missing_ok=True)
         for path in self._made:
             with suppress(OSError):  # somebody else uses it by now
@@ -230,4 +230,4 @@ class Workspace:
 
     def _save(self) -> None:
         state = State(format=_FORMAT, experiment=self.experiment, stages=self._stages)
-        write_json(self.folder / _STATE, state.model_dump(mode="json"))
+        write_json(self.folder / STATE, state.model_dump(mode="json"))

@@ -23,7 +23,7 @@ from hwsim.network import (
     network_hash,
     save,
 )
-from hwsim.result import Result
+from hwsim.result import check_result
 from hwsim.run.figures import simulate_figures
 
 
@@ -106,7 +106,7 @@ def write_folder(folder: Path, pipeline: Pipeline, **changes: Any) -> Path:
     network = pipeline.network
     save(network, folder / "network.hwnet")
     document = {**_document(pipeline), **changes}
-    result = Result.model_validate(document)
+    result = check_result(document, "result")
     (folder / "result.json").write_text(result.model_dump_json(indent=1))
     (folder / "train").mkdir(exist_ok=True)
     history = {"network": _epochs(24, 0.9), "float": _epochs(12, 0.95)}
