@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hwsim.config.experiment import ExperimentConfig
+    from hwsim.result import Result
     from hwsim.run import StageReport, Workspace
 
 
