@@ -6,11 +6,11 @@ stage works.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.timing import Timing
-from hwsim.rtl.util import index, named
+from hwsim.rtl.util import index, named, table
 
 
 def _step_members(timing: Timing) -> dict[str, Out]:
@@ -194,7 +194,7 @@ class WindowControl(Component):
         if t.need == tuple(range(t.steps)):
             need = self.n
         else:
-            need = named(m, "need", Array([Const(v, index(t.beats)) for v in t.need])[self.n])
+            need = named(m, "need", table(t.need, index(t.beats), self.n))
         in_row = (self._w_col > self._r_last) | (
             (self._w_col == self._r_last) & (self.w_beat > need)
         )

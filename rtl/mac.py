@@ -15,7 +15,7 @@ from hwsim.faults.design import MemoryFaults
 from hwsim.network import MuxConv2d
 from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.stage import StageComponent
-from hwsim.rtl.util import Pipe, element, named
+from hwsim.rtl.util import Pipe, element, named, table
 from hwsim.rtl.window import window_taps
 
 
@@ -65,9 +65,8 @@ class _Weights:
             return
         self.word = word = Signal(store.bits, name="weight_word", reset_less=True)
         if style == "constant":
-            m.d.sync += word.eq(
-                Array([Const(w, store.bits) for w in store.words])[pipe.at(key, pipe.latency - 1)]
-            )
+            at = pipe.at(key, pipe.latency - 1)
+            m.d.sync += word.eq(table(store.words, unsigned(store.bits), at))
         else:
             early = pipe.latency - WEIGHT_READ
             m.submodules.weights = memory = Memory(

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import Component
 
 from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.stage import StageComponent
-from hwsim.rtl.util import Pipe, named
+from hwsim.rtl.util import Pipe, choose, named
 
 
 class ResizeStage(StageComponent):
@@ -42,6 +42,6 @@ class ResizeStage(StageComponent):
         m.d.comb += pixel.eq(Array(pixels)[control.r_slot])
         beats = [pixel[n * y.bits : (n + 1) * y.bits] for n in range(y.beats)]
         chosen = Signal(y.bits, name="beat")
-        m.d.comb += chosen.eq(Array(beats)[control.n])
+        m.d.comb += chosen.eq(choose(beats, control.n))
         (beat,) = pipe.register([chosen], "beat_r")
         return [beat[n * bits : (n + 1) * bits] for n in range(y.lanes)]

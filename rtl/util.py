@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from amaranth.hdl import Cat, Module, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
 
 from hwsim.accelerator.timing import TREE_LEVELS_PER_REGISTER
 from hwsim.network import TensorType
@@ -32,6 +32,25 @@ def named(m: Module, name: str, value: Value, shape: Shape | None = None) -> Sig
     signal = Signal(Value.cast(value).shape() if shape is None else shape, name=name)
     m.d.comb += signal.eq(value)
     return signal
+
+
+def choose(values: Sequence[Value], at: Value) -> Value:
+    """``values[at]`` as a tree of two-input multiplexers, one level for each bit of ``at``.
+
+    Its Verilog grows with the values, where that of an ``Array`` grows with their square; and no
+    tool takes constants for the contents of a memory. ``at`` past the last value is not defined.
+    """
+    row = list(values)
+    for bit in at[: (len(row) - 1).bit_length()]:
+        pairs = zip(row[::2], row[1::2], strict=False)
+        row = [a if a is b else Mux(bit, b, a) for a, b in pairs] + row[len(row) // 2 * 2 :]
+    return row[0]
+
+
+def table(words: Sequence[int], shape: Shape, at: Value) -> Value:
+    """Word ``at`` of constants in the fabric; see ``choose``."""
+    once = {word: Const(word, shape) for word in words}
+    return choose([once[word] for word in words], at)
 
 
 class Pipe:
