@@ -9,22 +9,55 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as st_load
+from pydantic import ConfigDict
 from safetensors.numpy import save as st_save
 
 from hwsim.errors import NetworkError, StorageError
-from hwsim.files import whole_file
+from hwsim.files import Document, Sha256, Version1, parse_json, whole_file
+from hwsim.names import Line, OpName, printable
+from hwsim.network.container import read_container
 from hwsim.network.network import Network
 from hwsim.network.ops import OP_TYPES
 from hwsim.network.types import Alphabet, TensorType
 
 SPEC_VERSION = 1
 _KEY = "hwsim"
+
+
+class InputRecord(Document):
+    """See ``TensorType``."""
+
+    channels: int
+    height: int
+    width: int
+    bits: int
+    signed: bool
+
+
+class OpRecord(Document):
+    """An op; its other fields are checked by its class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    name: OpName
+    inputs: list[OpName]
+
+
+class Header(Document):
+    """The header of a network."""
+
+    spec_version: Version1
+    name: Line
+    input: InputRecord
+    ops: list[OpRecord]
+    notes: dict[str, Any]
+    content_hash: Sha256
 
 
 def _header(network: Network) -> dict[str, Any]:
@@ -86,53 +119,41 @@ def save(network: Network, path: Path | str) -> None:
 
 
 def load(path: Path | str) -> Network:
-    """Read and verify a network; raises StorageError (file) or NetworkError (content)."""
+    """Read and verify a network; raises StorageError."""
     path = Path(path)
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        length = int.from_bytes(blob[:8], "little")
-        metadata = json.loads(blob[8 : 8 + length])["__metadata__"]
-        header = json.loads(metadata[_KEY])
-        arrays = st_load(blob)
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError):
-        raise StorageError(f"{path}: is not a .hwnet file, or is truncated") from None
-    if not isinstance(header, dict):
-        raise StorageError(f"{path}: is not a .hwnet file, or is truncated")
-    if header.get("spec_version") != SPEC_VERSION:
-        raise StorageError(
-            f"{path}: spec_version must be {SPEC_VERSION}, not {header.get('spec_version')!r}"
-        )
-    stated = header.pop("content_hash", None)
-    if stated != _digest(header, arrays):
+    text, arrays = read_container(path, _KEY)
+    header = parse_json(text, Header, path)
+    if header.content_hash != _digest(header.model_dump(exclude={"content_hash"}), arrays):
         raise StorageError(f"{path}: content does not match its hash; the file was edited")
     try:
         return _network(header, arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError) as error:
         raise StorageError(f"{path}: header is malformed ({error})") from None
     except NetworkError as error:
         raise StorageError(f"{path}: {error}") from None
 
 
-def _network(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Network:
+def _network(header: Header, arrays: dict[str, np.ndarray]) -> Network:
     left = dict(arrays)
     ops = []
-    for key, kind in (("name", str), ("notes", dict), ("ops", list)):
-        if not isinstance(header[key], kind):
-            raise TypeError(f"{key} must be a {kind.__name__}")
-    for entry in header["ops"]:
-        entry = dict(entry)
-        op_kind = entry.pop("kind")
-        if op_kind not in OP_TYPES or op_kind.startswith("_"):
-            raise NetworkError(f"unknown kind of op '{op_kind}'", op=entry.get("name"))
-        op_type = OP_TYPES[op_kind]
-        for key in op_type.arrays:
-            entry[key] = left.pop(f"{entry['name']}.{key}")
-        if "alphabet" in entry:
-            entry["alphabet"] = Alphabet(entry["alphabet"])
-        ops.append(op_type(**entry))
+    for n, record in enumerate(header.ops):
+        place = f"ops[{n}]"
+        kind = OP_TYPES.get(record.kind)
+        if kind is None or record.kind.startswith("_"):
+            raise NetworkError(f"unknown kind of op '{printable(record.kind)}'", op=record.name)
+        values = dict(record)
+        del values["kind"]
+        known = {field.name for field in fields(kind)} - set(kind.arrays)
+        if strange := values.keys() - known:
+            raise ValueError(f"{place}: unknown key '{printable(min(strange))}'")
+        for key in kind.arrays:
+            name = f"{record.name}.{key}"
+            if name not in left:
+                raise ValueError(f"there is no array '{name}'")
+            values[key] = left.pop(name)
+        if "alphabet" in values:
+            values["alphabet"] = Alphabet(values["alphabet"])
+        ops.append(kind(**values))
     if left:
-        raise NetworkError(f"array '{min(left)}' belongs to no op")
-    return Network(header["name"], TensorType(**header["input"]), tuple(ops), header["notes"])
+        raise NetworkError(f"array '{printable(min(left))}' belongs to no op")
+    return Network(header.name, TensorType(**dict(header.input)), tuple(ops), header.notes)

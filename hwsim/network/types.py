@@ -13,6 +13,9 @@ from hwsim.errors import NetworkError
 MAX_BITS = 32
 """Widest tensor the network may hold; the executor and the RTL rely on it."""
 
+MAX_SIZE = (1 << 31) - 1
+"""Most values of a tensor: 16 GiB as NumPy holds them."""
+
 
 def bits_for(lo: int, hi: int) -> tuple[int, bool]:
     """Return the narrowest ``(bits, signed)`` that holds every integer in ``lo..hi``.
@@ -50,6 +53,9 @@ class TensorType:
             value = getattr(self, key)
             if type(value) is not int or value < 1:
                 raise NetworkError(f"tensor {key} must be a positive integer, not {value!r}")
+        if self.size > MAX_SIZE:
+            shape = " x ".join(map(str, self.shape))
+            raise NetworkError(f"tensor of {shape} values: at most {MAX_SIZE} are allowed")
         if type(self.bits) is not int or not 1 <= self.bits <= MAX_BITS:
             raise NetworkError(f"tensor bits must be 1..{MAX_BITS}, not {self.bits!r}")
         if type(self.signed) is not bool:
