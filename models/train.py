@@ -171,7 +171,7 @@ class _Run:
         )
         self.steps = epochs * len(self.batches)
         if config.initial is not None and not model.twin:
-            _load_initial(model, Path(config.initial), device)
+            load_initial(model, Path(config.initial), device)
         frozen = all(layer.frozen for layer in model.mux_layers())
         self.freeze_step = 0 if frozen else round(config.freeze_at * self.steps)
         self.robust = None
@@ -344,7 +344,7 @@ class _Run:
         self.history = [EpochRecord(**record) for record in state["history"]]
 
 
-def _load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
+def load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
     """Start from the weights of a checkpoint of the same shape; raises OutputError."""
     if not path.is_file():
         raise OutputError(f"training.initial: {path} is not there; name a network.pt or final.pt")

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -66,6 +67,16 @@ def icarus() -> Path:
                 "or install the package iverilog"
             )
     return Path(str(shutil.which("iverilog")))
+
+
+def check_simulator(simulator: str) -> None:
+    """Raise ToolError unless ``simulator`` (verilator or icarus) and all that it needs are here."""
+    if simulator == "icarus":
+        icarus()
+        return
+    verilator()
+    with tempfile.TemporaryDirectory() as folder:
+        compiler(Path(folder))
 
 
 def compiler(folder: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hwsim.cli.checks import check_experiment
 from hwsim.cli.common import Output, make_console, mark
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Wo
 def bring_up_to_date(
     stages: Sequence[Stage], config: ExperimentConfig, workspace: Workspace, out: Output
 ) -> dict[str, StageReport]:
-    """Run ``stages``, one line each on stderr."""
+    """Run ``stages``, one line each on stderr; what can be checked is checked before training."""
     from hwsim.cli.stages import REPORT, RESULT
     from hwsim.run import run_stages
 
@@ -52,7 +53,11 @@ def bring_up_to_date(
         style = "dim" if report.cached else "none"
         console.print(f"  {sign} [{style}]{report.name:<9}{time:>8}[/]   {text}")
 
-    derived = (RESULT, REPORT) if stages[0].name != "report" else ()
+    first = stages[0]
+    if first.name == "train" and not workspace.is_current("train", first.key(config, workspace)):
+        with out.progress.task("check the experiment"):
+            check_experiment(config, {stage.name for stage in stages})
+    derived = (RESULT, REPORT) if first.name != "report" else ()
     return run_stages(stages, config, workspace, out.progress, show, derived)
 
 

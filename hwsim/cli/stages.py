@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hwsim.errors import ConfigError
+from hwsim.cli.checks import check_images
 from hwsim.files import read_json, write_json
 from hwsim.result import Evaluated, Exported, Generated, Simulated, Trained, Verification
 from hwsim.run import Stage, StageRun
@@ -198,12 +198,8 @@ def _generate(run: StageRun) -> Figures:
 
     config: ExperimentConfig = run.config
     data = dataset(config.data)
+    check_images(config, data)
     count = config.verification.images
-    if count > len(data.test_x):
-        raise ConfigError(
-            f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
-            key="verification.images",
-        )
     mapping = read_json(run.folder / SIMULATION, Simulation).mapping
     pipeline = restore_mapping(load(run.folder / NETWORK), mapping)
     folder = run.work / VERILOG

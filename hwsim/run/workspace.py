@@ -86,6 +86,7 @@ class Workspace:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be made ({error.strerror})") from None
+        self._new = not (self.folder / STATE).exists()
         self._stages = self._load()
 
     def _load(self) -> dict[str, StageRecord]:
@@ -134,7 +135,7 @@ class Workspace:
     def locked(self) -> Iterator[None]:
         """Keep other processes out; raises OutputError when one is in.
 
-        Folders that were made for this workspace go again when nothing came of it.
+        What was made for this workspace, folders too, goes again when nothing came of it.
         """
         # Not through a link: what it names would be emptied.
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
@@ -153,7 +154,7 @@ class Workspace:
                     self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        if self._stages or not self._made:
+        if self._stages or not self._new:
             return
         (self.folder / STATE).unlink(missing_ok=True)
         (self.folder / _LOCK).unlink(missing_ok=True)

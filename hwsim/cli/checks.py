@@ -1,0 +1,52 @@
+"""What can be known before an experiment starts: everything but the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from hwsim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hwsim.config.experiment import ExperimentConfig
+    from hwsim.models.data import Dataset
+
+_AMPLE = 4096
+
+
+def check_experiment(config: ExperimentConfig, stages: Collection[str]) -> None:
+    """Raise the error that one of ``stages`` (names) would end in after the training.
+
+    Tools, energy table, data set and counts; then the untrained network is exported and mapped.
+    """
+    from hwsim.accelerator import simulate
+    from hwsim.cli.stages import dataset
+    from hwsim.models.preview import preview_network
+    from hwsim.run.figures import energy_table
+    from hwsim.run.mapping import map_network
+
+    if "verify" in stages:
+        from hwsim.rtl.tools import check_simulator
+
+        check_simulator(config.verification.simulator)
+    if "simulate" in stages:
+        energy_table(config.energy)
+    data = dataset(config.data)
+    if "generate" in stages:
+        check_images(config, data)
+    network = preview_network(config, data)
+    if "simulate" in stages:
+        accelerator = config.accelerator
+        if accelerator.fifo_depth == "auto":  # the search is long, and always finds depths
+            accelerator = accelerator.model_copy(update={"fifo_depth": _AMPLE})
+        simulate(map_network(network, accelerator), 2)  # given depths may deadlock
+
+
+def check_images(config: ExperimentConfig, data: Dataset) -> None:
+    """Raise ConfigError when more images are to be verified than there are."""
+    count = config.verification.images
+    if count > len(data.test_x):
+        raise ConfigError(
+            f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
+            key="verification.images",
+        )

@@ -1,0 +1,42 @@
+"""The integer network that a configuration leads to, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from hwsim.config.experiment import ExperimentConfig
+from hwsim.errors import NetworkError
+from hwsim.models.data import Dataset
+from hwsim.models.export import export_network, network_input
+from hwsim.models.layers import Norm
+from hwsim.models.networks import build_network
+from hwsim.models.train import load_initial
+from hwsim.network import Network
+
+_PICTURES = 64
+
+
+@torch.no_grad()
+def preview_network(config: ExperimentConfig, data: Dataset) -> Network:
+    """Network with the ops, names and shapes of the trained one, of the weights before training.
+
+    Quantizers scale weights by their mean, so its widths are about those after training. Raises
+    ConfigError and NetworkError for what the trained network could not be either, OutputError
+    when ``training.initial`` does not fit it.
+    """
+    model = build_network(config.model, data.shape, data.classes, seed=config.seed)
+    if config.training.initial is not None:
+        load_initial(model, Path(config.training.initial), torch.device("cpu"))
+    model.freeze_positions()
+    # Statistics of some pictures, as training would have them; multipliers follow from them.
+    for module in model.modules():
+        if isinstance(module, Norm):
+            module.momentum = 1.0
+    model.train()
+    model(torch.from_numpy(network_input(data.train_x[:_PICTURES], config.model.input_bits)))
+    try:
+        return export_network(model.eval(), config.name)
+    except NetworkError as error:
+        raise NetworkError(f"{error} (before training; its weights set the width)") from None
