@@ -166,7 +166,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
                 records.add(key, seed, right)
             rows.append(1 - right / study.images)
         errors[rate] = rows
-    curve = measure_curve(study, VOLTAGES, StopRule(chips), refine=2, records=records)
+    curve = measure_curve(study, VOLTAGES, StopRule.fixed(chips), refine=2, records=records)
     lowest = curve.lowest
     found = {
         "clean_error": 1 - study.clean / study.images,
@@ -205,7 +205,9 @@ def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) ->
     found: dict[str, Any] = {"clean_error": 1 - judged.clean / judged.images}
     for name, assignment in (("single", best.uniform), ("own", best.best)):
         voltages = {**dict.fromkeys(cost.accesses, 1.0), **assignment.voltages}
-        seen = judge_voltages(judged, voltages, StopRule(chips), seed=SEARCH_CHIPS, records=records)
+        seen = judge_voltages(
+            judged, voltages, StopRule.fixed(chips), seed=SEARCH_CHIPS, records=records
+        )
         found[name] = {
             "voltages": voltages,
             "energy_saved_vs_vmin": 1 - cost.rel_vmin(voltages),

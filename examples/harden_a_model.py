@@ -62,7 +62,7 @@ def train(x: Tensor, y: Tensor, steps: int, error_rate: float) -> FaultInjector:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--chips", type=int, default=20)
+    parser.add_argument("--chips", type=int, help="default: as many as it takes")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     data = load_data(DataConfig(set="digits"))

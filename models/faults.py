@@ -30,6 +30,7 @@ from hwsim.faults.chip import Chip, FaultSource
 from hwsim.faults.curve import CurvePoint, VoltageCurve
 from hwsim.faults.fresh import fresh_masks
 from hwsim.faults.inject import make_masks
+from hwsim.faults.statistics import Bound, StopRule
 from hwsim.faults.technology import MemoryTechnology
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device
 from hwsim.models.layers import Norm, normalize_as_deployed
@@ -429,8 +430,9 @@ def voltage_curve(
     accuracy: Callable[[], float],
     voltages: Iterable[float],
     *,
-    chips: int = 20,
+    chips: int | None = None,
     loss: float = 0.01,
+    goal: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> VoltageCurve:
@@ -438,25 +440,33 @@ def voltage_curve(
 
     accuracy: evaluates the model as it is and returns a share 0..1; it is called once for each
     chip (seeds ``seed`` ..., the same at every voltage) and once without errors. voltages:
-    relative to vmin; vmin itself is added. loss: of the clean accuracy, that is acceptable:
-    ``lowest`` of the result is the lowest voltage that keeps it. For networks on an accelerator
-    use ``hwsim faults``, which knows their memories word by word.
+    relative to vmin; vmin itself is added. chips: how many; default: until the intervals decide
+    (``StopRule``). loss: of the clean accuracy, that is acceptable, in the mean, or, with a goal,
+    to that share of the chips: ``lowest`` of the result is the lowest voltage that is shown to
+    keep it. A mean takes 500 chips to show a loss of 0.01. For networks on an accelerator use
+    ``hwsim faults``, which knows their memories word by word.
 
-    Raises VoltageError outside the technology's data and FaultModelError for fewer than 2 chips.
+    Raises VoltageError outside the technology's data, FaultModelError for fewer than 2 chips and
+    StatisticsError for a loss or goal outside 0..1.
     """
-    if chips < 2:
+    if chips is not None and chips < 2:
         raise FaultModelError(f"chips must be at least 2, not {chips}")
+    Bound(1.0, loss, goal)
+    rule = StopRule() if chips is None else StopRule.fixed(chips)
     rates = {v: technology.probability(v) for v in sorted({*voltages, 1.0})}
     was_training = faults.model.training
     faults.model.eval()
     try:
-        with (progress or NoProgress()).task("chips at voltages", len(rates) * chips) as task:
+        with (progress or NoProgress()).task("chips at voltages", len(rates) * rule.most) as task:
             clean = accuracy()
+            bound = Bound(clean, loss, goal)
             points = []
             for voltage, rate in rates.items():
-                found = []
-                for number in range(seed, seed + chips):
+                found: list[float] = []
+                count = rule if rate else StopRule.fixed(rule.least)
+                while not count.done(found, bound):
                     if rate:
+                        number = seed + len(found)
                         # The weights are read once, not for every batch.
                         with (
                             torch.no_grad(),
@@ -467,7 +477,8 @@ def voltage_curve(
                     else:
                         found.append(clean)
                     task.advance()
-                points.append(CurvePoint(voltage, rate, tuple(found)))
+                task.advance(rule.most - len(found))
+                points.append(CurvePoint(voltage, rate, tuple(found), len(rule.looks)))
     finally:
         faults.model.train(was_training)
-    return VoltageCurve(tuple(points), clean, loss)
+    return VoltageCurve(tuple(points), bound)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from support.small_study import own_answers, small_network, write_npz
 
 from hwsim import __version__
@@ -16,6 +17,7 @@ from hwsim.cli.main import main
 from hwsim.faults import FaultMap, Spatial, load_technology
 from hwsim.faults.ecc import Secded
 from hwsim.faults.result import FaultsResult, load_faults
+from hwsim.faults.statistics import chips_for_mean
 from hwsim.faults.study import Study
 from hwsim.network import Network, network_hash, save
 
@@ -103,19 +105,20 @@ def test_a_rerun_counts_nothing_again(
 
 def test_answer_and_table_for_people(capsys: Any, inputs: list[object]) -> None:
     code, out, err = call(
-        capsys, "faults", *inputs, "--voltages", "0.96,0.98", "--memories", "weight"
+        capsys, "faults", *inputs, "--voltages", "0.94,0.98", "--memories", "weight"
     )
     assert (code, err) == (0, "")
     lines = [line.strip() for line in out.splitlines()]
     assert lines[0] == "14 nm FinFET SRAM, 2^20 cells measured, no protection"
     assert [line.split()[0] for line in lines if line[:1] in ("0", "1")][1:] == [
-        "0.960",
+        "0.940",
         "0.980",
         "1.000",
     ]
     assert (
-        "runs at 0.960 of Vmin, the lowest voltage asked for, within 1.0 points of 100.00 %: "
-        "memory energy -7.8 % against Vmin, -33.4 % against nominal (20 chips, 95 % intervals)"
+        "runs at 0.940 of Vmin, the lowest voltage asked for, within 1.0 points of 100.00 % in the "
+        "mean: memory energy -11.6 % against Vmin, -36.2 % against nominal (95 % intervals over "
+        "chips)"
     ) in lines
     assert lines[-1].startswith("these memories take ")
 
@@ -168,7 +171,7 @@ def test_several_protections_share_plots_and_chips(
     page = (tmp_path / "faults.html").read_text()
     for words_ in ("no protection", "SECDED", "TMR of the top 2 bits", "In one memory alone"):
         assert words_ in page
-    assert page.count('class="curve k2"') == 2
+    assert page.count('class="curve k2"') == 3
 
 
 def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
@@ -299,12 +302,59 @@ def test_halves_of_one_image(capsys: Any, inputs: list[object]) -> None:
 
 
 def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -> None:
-    words = ["--until-width", "0.2", "--chips", "5", "--max-chips", "12", "--voltages", "0.8,0.98"]
+    words = ["--until-width", "0.2", "--chips", "5", "--max-chips", "100", "--voltages", "0.8,0.98"]
     code, out, _ = call(capsys, "faults", *inputs, *words, "--refine", "0", "--json")
     assert code == 0
-    low, high, vmin = json.loads(out)["curve"]
-    assert 5 < low["chips"] <= 12
-    assert (high["chips"], vmin["chips"]) == (5, 5)
+    curve = json.loads(out)["curve"]
+    assert [row["chips"] for row in curve] == [40, 40, 5]
+    assert all(row["accuracy_high"] - row["accuracy_low"] <= 0.2 for row in curve)
+
+
+def test_a_yield_in_place_of_a_mean(capsys: Any, inputs: list[object], tmp_path: Path) -> None:
+    """Clopper and Pearson's interval of the chips that lose at most the bound, row by row."""
+    words = ["--voltages", "0.8,0.86,0.94", "--memories", "weight", "--refine", "0"]
+    words = ["faults", *inputs, *words, "--within", "0.05"]
+    code, out, _ = call(capsys, *words, "--yield", "0.9", "--chips", "60", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert (document["yield_goal"], document["looks"], document["chips_most"]) == (0.9, 1, 60)
+    assert document["chips_needed"] == 36
+    kept = []
+    for row in document["curve"][:-1]:
+        good = sum(accuracy >= 0.95 - 1e-9 for accuracy in row["accuracies"])
+        low, high = binomtest(good, 60).proportion_ci(method="exact")
+        assert row["yield"] == good / 60
+        assert np.allclose((row["yield_low"], row["yield_high"]), (low, high), rtol=1e-9)
+        kept.append(True if low >= 0.9 else False if high < 0.9 else None)
+    assert kept == [row["kept"] for row in document["curve"][:-1]]
+    assert kept[0] is False
+    assert kept[2] is True
+    vmin = document["curve"][-1]
+    assert [vmin[key] for key in ("yield", "yield_low", "yield_high", "kept")] == [1, 1, 1, True]
+    # As many chips as it takes, each look with a part of the 5 %.
+    code, out, _ = call(capsys, *words, "--yield", "0.9", "-o", tmp_path, "--json")
+    document = json.loads(out)
+    assert document["looks"] == 5
+    for row in document["curve"][:-1]:
+        good = round(row["yield"] * row["chips"])
+        low, high = binomtest(good, row["chips"]).proportion_ci(0.99, method="exact")
+        assert np.allclose((row["yield_low"], row["yield_high"]), (low, high), rtol=1e-9)
+    page = " ".join((tmp_path / "faults.html").read_text().split())
+    assert "with 90 % of chips or more within 5.0 points of 100.00 %" in page
+
+
+def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> None:
+    words = ["faults", *inputs, "--voltages", "0.98", "--memories", "weight", "--refine", "0"]
+    words += ["--chips", "20"]
+    code, out, _ = call(capsys, *words)
+    lines = [line.strip() for line in out.splitlines()]
+    assert code == 0
+    assert any(line.startswith("needs 1.000 of Vmin to run within 1.0 points") for line in lines)
+    tail = "{:,} even where none loses anything"
+    start = "0.980 of Vmin may do: 20 chips are too few to show it, it takes "
+    assert start + tail.format(chips_for_mean(1.0, 0.01)) in lines
+    lines = [line.strip() for line in call(capsys, *words, "--yield", "0.99")[1].splitlines()]
+    assert start + tail.format(368) in lines
 
 
 @pytest.mark.parametrize(
@@ -325,15 +375,27 @@ def test_chips_until_the_interval_is_narrow(capsys: Any, inputs: list[object]) -
         ),
         (
             ["--until-width", "0"],
-            "width must be > 0, not 0",
+            "Invalid value for '--until-width': must be a share between 0 and 1, not 0 "
+            "(see hwsim faults --help)",
         ),
         (
-            ["--until-width", "0.1", "--max-chips", "10"],
-            "with a width there must be at least 20 chips, not 10",
+            ["--chips", "20", "--max-chips", "10"],
+            "--max-chips: must be at least 20, as --chips is, not 10",
+        ),
+        (
+            ["--within", "2"],
+            "Invalid value for '--within': must be a share between 0 and 1, not 2 "
+            "(see hwsim faults --help)",
         ),
         (
             ["--within", "0"],
-            "the loss that is acceptable must be between 0 and 1, not 0",
+            "Invalid value for '--within': must be a share between 0 and 1, not 0 "
+            "(see hwsim faults --help)",
+        ),
+        (
+            ["--yield", "99"],
+            "Invalid value for '--yield': must be a share between 0 and 1, not 99 "
+            "(see hwsim faults --help)",
         ),
         (
             ["--memories", "weight,flash"],

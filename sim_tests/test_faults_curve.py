@@ -35,7 +35,7 @@ from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
 from hwsim.faults.ecc import NONE, Secded, Tmr
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.faults.sensitivity import bit_sensitivity, layer_sensitivity
-from hwsim.faults.statistics import StatisticsError, StopRule
+from hwsim.faults.statistics import Bound, Estimate, StatisticsError, StopRule
 from hwsim.faults.study import Records, Study
 
 SRAM = load_technology("sram_14nm")
@@ -61,7 +61,7 @@ def study(pipeline: Pipeline) -> Study:
 
 
 def test_points_are_what_faulty_executors_answer(study: Study) -> None:
-    curve = measure_curve(study, [0.8, 0.85], StopRule(3), seed=5)
+    curve = measure_curve(study, [0.8, 0.85], StopRule.fixed(3), seed=5)
     assert [p.voltage_rel for p in curve.points] == [0.8, 0.85, 1.0]
     assert curve.clean == 1
     for point in curve.points[:2]:
@@ -76,7 +76,7 @@ def test_points_are_what_faulty_executors_answer(study: Study) -> None:
 
 def test_memories_that_buffer_pictures_count_too(pipeline: Pipeline) -> None:
     study = Study(pipeline, SRAM, *own_answers(pipeline.network, 8), ("window", "fifo"))
-    point = measure_curve(study, [0.8], StopRule(2)).points[0]
+    point = measure_curve(study, [0.8], StopRule.fixed(2)).points[0]
     faults = design_faults(pipeline, Chip(SRAM, 1), SRAM.probability(0.8), ("window", "fifo"))
     assert point.accuracies[1] == FaultyExecutor(faults).accuracy(study.x, study.labels)
 
@@ -86,7 +86,7 @@ def test_chips_without_faults_are_not_evaluated(study: Study, monkeypatch: Any) 
         raise AssertionError
 
     monkeypatch.setattr(FaultyExecutor, "run", never)
-    curve = measure_curve(study, [0.999, 1.0, SRAM.nominal_rel], StopRule(2))
+    curve = measure_curve(study, [0.999, 1.0, SRAM.nominal_rel], StopRule.fixed(2))
     assert [p.accuracies for p in curve.points] == [(1, 1)] * 3
 
 
@@ -118,31 +118,57 @@ def threshold(rate: float, seed: int) -> float:
     return 1.0 if rate <= SRAM.probability(0.9) else 0.5
 
 
-def point(voltage: float, *accuracies: float) -> CurvePoint:
-    return CurvePoint(voltage, 0.1 if voltage < 1 else 0.0, accuracies)
+def point(voltage: float, *parts: tuple[int, float]) -> CurvePoint:
+    """Of so many chips of an accuracy each."""
+    values = [accuracy for chips, accuracy in parts for _ in range(chips)]
+    return CurvePoint(voltage, 0.1 if voltage < 1 else 0.0, tuple(values), looks=5)
+
+
+GOOD, BAD, SOME = (600, 1.0), (600, 0.5), (5, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("points", "lowest", "below"),
+    ("points", "goal", "lowest", "below", "open_"),
     [
-        ([point(0.8, 0.5, 0.5), point(0.9, 0.99, 0.99)], 0.9, 0.8),
-        ([point(0.8, 0.99, 0.99), point(0.9, 0.99, 0.99)], 0.8, None),
-        ([point(0.8, 0.98, 0.98), point(0.9, 0.98, 0.98)], 1.0, 0.9),
+        ([point(0.8, BAD), point(0.9, GOOD)], None, 0.9, 0.8, []),
+        ([point(0.8, GOOD), point(0.9, GOOD)], None, 0.8, None, []),
+        ([point(0.8, BAD), point(0.9, BAD)], None, 1.0, 0.9, []),
         # A dip at a higher voltage counts, however good the lower one is.
-        ([point(0.8, 1, 1), point(0.85, 0.5, 0.5), point(0.9, 1, 1)], 0.9, 0.85),
+        ([point(0.8, GOOD), point(0.85, BAD), point(0.9, GOOD)], None, 0.9, 0.85, []),
         # The mean is good enough, its interval is not.
-        ([point(0.9, 0.985, 1.0)], 1.0, 0.9),
+        ([point(0.8, BAD), point(0.9, GOOD, SOME)], None, 1.0, 0.9, [0.9]),
+        ([point(0.9, (20, 1.0))], None, 1.0, 0.9, [0.9]),
+        # 600 chips of 605 are good: a yield of more than 95 %, perhaps of 99 %, not of 99.99 %.
+        ([point(0.9, GOOD, SOME)], 0.95, 0.9, None, []),
+        ([point(0.8, GOOD, SOME), point(0.9, GOOD, SOME)], 0.99, 1.0, 0.9, [0.9, 0.8]),
+        ([point(0.8, GOOD, SOME), point(0.9, GOOD, SOME)], 0.9999, 1.0, 0.9, []),
+        # The mean is fine, but each chip loses too much.
+        ([point(0.9, (300, 0.989), (300, 1.0))], 0.7, 1.0, 0.9, []),
     ],
 )
-def test_lowest_voltage(points: list[CurvePoint], lowest: float, below: float | None) -> None:
-    curve = VoltageCurve((*points, point(1.0, 1, 1)), clean=1.0, loss=0.01)
+def test_lowest_voltage(
+    points: list[CurvePoint],
+    goal: float | None,
+    lowest: float,
+    below: float | None,
+    open_: list[float],
+) -> None:
+    curve = VoltageCurve((*points, point(1.0, (2, 1.0))), Bound(1.0, 0.01, goal))
     assert curve.lowest.voltage_rel == lowest
     assert (curve.next_lower and curve.next_lower.voltage_rel) == below
+    assert [point.voltage_rel for point in curve.open] == open_
+
+
+def test_nothing_is_estimated_where_no_cell_can_fail() -> None:
+    vmin, bound = point(1.0, (2, 0.875)), Bound(0.875, 0.01, 0.99)
+    assert vmin.accuracy == Estimate(0.875, 0.875, 0.875, 2)
+    assert vmin.share(bound) == Estimate(1.0, 1.0, 1.0, 2)
+    assert point(0.99, (2, 0.875)).accuracy.width > 0.5
 
 
 @pytest.mark.parametrize("refine", [0, 1, 6])
 def test_halving_brings_the_threshold_between_two_points(refine: int) -> None:
-    curve = measure_curve(Told(threshold), [0.75, 0.875], StopRule(2), refine=refine)  # type: ignore[arg-type]
+    curve = measure_curve(Told(threshold), [0.75, 0.875], StopRule.fixed(600), refine=refine)  # type: ignore[arg-type]
     assert len(curve.points) == 3 + refine
     assert curve.next_lower is not None
     assert curve.next_lower.voltage_rel < 0.9 <= curve.lowest.voltage_rel
@@ -151,18 +177,42 @@ def test_halving_brings_the_threshold_between_two_points(refine: int) -> None:
 
 
 def test_nothing_to_refine_where_all_voltages_are_good_enough() -> None:
-    curve = measure_curve(Told(threshold), [0.95], StopRule(2), refine=4)  # type: ignore[arg-type]
+    curve = measure_curve(Told(threshold), [0.95], StopRule.fixed(600), refine=4)  # type: ignore[arg-type]
     assert [p.voltage_rel for p in curve.points] == [0.95, 1.0]
 
 
 def test_stop_rule_counts_for_each_voltage() -> None:
+    """Hopeless and good voltages are decided soon, those between take all chips there may be."""
+    shares = {0.8: 0.3, 0.85: 0.955, 0.9: 0.999}
+    rates = {SRAM.probability(voltage): share for voltage, share in shares.items()}
+    told = Told(lambda rate, seed: rates[rate])
+    curve = measure_curve(told, shares, StopRule(10, 320), loss=0.05)  # type: ignore[arg-type]
+    assert [len(p.accuracies) for p in curve.points] == [10, 320, 160, 10]
+    assert [p.kept(curve.bound) for p in curve.points] == [False, None, True, True]
+    assert [p.looks for p in curve.points] == [6] * 4
+    assert (curve.lowest.voltage_rel, [p.voltage_rel for p in curve.open]) == (0.9, [0.85])
+
+
+def test_chips_until_intervals_are_narrow() -> None:
     told = Told(lambda rate, seed: 1.0 if rate < 0.01 else 0.4 + 0.2 * (seed % 2))
-    curve = measure_curve(told, [0.8, 0.9], StopRule(30, 0.1, 4))  # type: ignore[arg-type]
-    assert [len(p.accuracies) for p in curve.points] == [19, 4, 4]
-    width = [p.accuracy.width for p in curve.points]
-    assert width[0] <= 0.1
-    earlier = CurvePoint(0.8, 0.1, curve.points[0].accuracies[:-1])
-    assert earlier.accuracy.width > 0.1
+    curve = measure_curve(told, [0.8, 0.9], StopRule(5, 320, 0.2))  # type: ignore[arg-type]
+    assert [len(p.accuracies) for p in curve.points] == [40, 40, 5]
+    assert [p.accuracy.width <= 0.2 for p in curve.points] == [True] * 3
+    for done in curve.points[:2]:
+        half = len(done.accuracies) // 2
+        assert replace(done, accuracies=done.accuracies[:half]).accuracy.width > 0.2
+
+
+def test_yield_goals_stop_at_what_they_ask() -> None:
+    """One chip in ten loses everything: too many, at once, for a yield of 0.99, not for 0.8."""
+    told = Told(lambda rate, seed: float(seed % 10 > 0))
+    found = [
+        measure_curve(told, [0.9], StopRule(50, 800), goal=goal)  # type: ignore[arg-type]
+        for goal in (0.99, 0.8, 0.9)
+    ]
+    assert [len(curve.points[0].accuracies) for curve in found] == [50, 200, 800]
+    assert [curve.points[0].kept(curve.bound) for curve in found] == [False, True, None]
+    assert [curve.lowest.voltage_rel for curve in found] == [1.0, 0.9, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -178,12 +228,17 @@ def test_stop_rule_counts_for_each_voltage() -> None:
             StatisticsError,
             "the loss that is acceptable must be between 0 and 1, not 1",
         ),
+        (
+            {"goal": 99.0},
+            StatisticsError,
+            "a yield must be between 0 and 1, not 99",
+        ),
     ],
 )
 def test_errors_of_curves(change: dict[str, Any], error: type[HwsimError], text: str) -> None:
     told = Told(threshold)
     with pytest.raises(error) as caught:
-        measure_curve(told, **{"voltages": [0.8], "rule": StopRule(2), **change})
+        measure_curve(told, **{"voltages": [0.8], "rule": StopRule.fixed(2), **change})
     assert str(caught.value) == text
     assert told.asked == 0
 
@@ -213,7 +268,7 @@ def test_chips_of_a_map_are_its_cells_from_a_place_on(study: Study, protection: 
                 assert np.array_equal(found.word * bits + found.bit, expected)
                 at += memory.words * bits
     assert len({mapped.chip(seed).offset["head.weight"] for seed in range(8)}) > 4  # type: ignore[union-attr,index]
-    curve = measure_curve(mapped, [0.8], StopRule(3))
+    curve = measure_curve(mapped, [0.8], StopRule.fixed(3))
     rate = SRAM.probability(0.8)
     for seed, found in enumerate(curve.points[0].accuracies):
         faults = design_faults(
@@ -232,7 +287,7 @@ def test_an_interrupted_curve_goes_on_where_it_was(tmp_path: Path) -> None:
         return 1 - 10 * rate - seed / 1000
 
     def run(told: Told, records: Records) -> VoltageCurve:
-        return measure_curve(told, [0.85, 0.9], StopRule(4), refine=1, records=records)  # type: ignore[arg-type]
+        return measure_curve(told, [0.85, 0.9], StopRule.fixed(4), refine=1, records=records)  # type: ignore[arg-type]
 
     whole = run(Told(losses), Records())
     path = tmp_path / "faults.jsonl"
@@ -416,7 +471,7 @@ def test_parts_share_a_chips_faults_among_them(
     """Every failing cell is in one part; check bits are in no single bit's part."""
     x, labels = own_answers(pipeline.network, 4)
     study = Recorder(pipeline, SRAM, x, labels, PROTECTABLE, protection)
-    found = measure(study, 0.02, StopRule(2), seed=3)
+    found = measure(study, 0.02, StopRule.fixed(2), seed=3)
     for chip in (0, 1):
         whole = cells(study.faults(3 + chip, 0.02))
         if measure is bit_sensitivity:
@@ -439,7 +494,7 @@ def test_parts_share_a_chips_faults_among_them(
 
 
 def test_layers_lose_what_they_lose_alone(study: Study) -> None:
-    found = layer_sensitivity(study, 0.05, StopRule(3))
+    found = layer_sensitivity(study, 0.05, StopRule.fixed(3))
     assert [part.name for part in found] == ["conv1.weight", "conv2.weight", "head.weight"]
     for part in found:
         values = [
@@ -456,7 +511,7 @@ def test_layers_lose_what_they_lose_alone(study: Study) -> None:
 def test_names_of_bits(pipeline: Pipeline) -> None:
     x, labels = own_answers(pipeline.network, 4)
     study = Study(pipeline, SRAM, x, labels, ("weight", "constants", "fifo"))
-    names = [part.name for part in bit_sensitivity(study, 0.0, StopRule(2))]
+    names = [part.name for part in bit_sensitivity(study, 0.0, StopRule.fixed(2))]
     weights = [f"4-bit tap, bit {n}" for n in range(4)] + ["1-bit weight, bit 0"]
     weights += [f"8-bit weight, bit {n}" for n in range(8)]
     assert names[: len(weights)] == weights
@@ -466,7 +521,7 @@ def test_names_of_bits(pipeline: Pipeline) -> None:
 
 def test_sensitivities_are_resumed(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "faults.jsonl"
-    first = layer_sensitivity(study, 0.05, StopRule(2), records=Records(path))
+    first = layer_sensitivity(study, 0.05, StopRule.fixed(2), records=Records(path))
     assert len(path.read_text().splitlines()) == 6
     assert {json.loads(line)["seed"] for line in path.read_text().splitlines()} == {0, 1}
     _ = study.clean
@@ -475,4 +530,4 @@ def test_sensitivities_are_resumed(study: Study, tmp_path: Path, monkeypatch: An
         raise AssertionError
 
     monkeypatch.setattr(Study, "right", never)
-    assert layer_sensitivity(study, 0.05, StopRule(2), records=Records(path)) == first
+    assert layer_sensitivity(study, 0.05, StopRule.fixed(2), records=Records(path)) == first

@@ -22,7 +22,7 @@ from hwsim.faults import (
     load_technology,
     voltages,
 )
-from hwsim.faults.statistics import StatisticsError, StopRule, share
+from hwsim.faults.statistics import Bound, StatisticsError, StopRule
 from hwsim.faults.study import Records, Study
 from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.network import (
@@ -82,7 +82,7 @@ def test_cheaper_than_one_voltage_and_within_the_bound(loss: float) -> None:
     assert found.clean == 1.0
     assert found.levels == (*LEVELS, 1.0)
     for one in (found.uniform, found.best):
-        assert one.accuracy.low >= 1 - loss
+        assert one.mean >= one.cautious >= 1 - loss
         assert set(one.voltages) == {"conv.weight", "head.weight"}
         total = sum(energies(subject).values())
         energy = sum(energies(subject)[n] * v**2 for n, v in one.voltages.items()) / total
@@ -113,7 +113,7 @@ def test_prices_between_the_last_two_are_tried(monkeypatch: pytest.MonkeyPatch) 
         for more in (0, voltages._BISECTIONS):
             monkeypatch.setattr(voltages, "_BISECTIONS", more)
             found = search_voltages(subject, weights, levels, chips=5, loss=loss, records=records)
-            assert found.best.accuracy.low >= 1 - loss
+            assert found.best.cautious >= 1 - loss
             both.append(found.best.energy_rel_vmin)
         saved.append(both[0] - both[1])
     assert min(saved) >= 0
@@ -167,9 +167,9 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path, monkeypatch:
 
 def test_records_tell_memories_apart() -> None:
     subject, records = study(), Records()
-    rule = StopRule(4)
+    rule, bound = StopRule.fixed(4), Bound(1.0, 0.1)
     found = [
-        judge_voltages(subject, {name: 0.8}, rule, seed=3, records=records)
+        judge_voltages(subject, {name: 0.8}, rule, bound, seed=3, records=records)
         for name in ("conv.weight", "head.weight")
     ]
     for one, name in zip(found, ("conv.weight", "head.weight"), strict=True):
@@ -179,9 +179,19 @@ def test_records_tell_memories_apart() -> None:
             ).accuracy(subject.x, subject.labels)
             for seed in range(3, 7)
         ]
-        assert one == share(values)
+        assert one.accuracies == tuple(values)
+        assert (one.voltage_rel, one.bit_error_rate) == (0.8, SRAM.probability(0.8))
     assert found[0] != found[1]
     assert len(records) == 8
+
+
+def test_judged_until_it_is_decided() -> None:
+    """With all memories far too low few chips say so; at vmin nothing can fail."""
+    subject, bound = study(20), Bound(1.0, 0.1)
+    low = judge_voltages(subject, dict.fromkeys(energies(subject), 0.75), StopRule(8, 999), bound)
+    assert (len(low.accuracies), low.looks, low.kept(bound)) == (8, 8, False)
+    vmin = judge_voltages(subject, dict.fromkeys(energies(subject), 1.0), StopRule(8, 999), bound)
+    assert (len(vmin.accuracies), vmin.kept(bound), vmin.accuracy.width) == (8, True, 0)
 
 
 def test_halves_share_no_image() -> None:

@@ -424,7 +424,15 @@ def test_voltage_curve_of_any_model() -> None:
         third = accuracy()
     assert curve.points[0].accuracies[2] == third
     assert curve.points[0].accuracy.mean < curve.points[2].accuracy.mean
-    assert 0.75 < curve.lowest.voltage_rel <= 0.93
+    # Four chips show nothing.
+    assert curve.lowest.voltage_rel == 1.0
+    calls = 0
+    curve = voltage_curve(faults, SRAM, accuracy, [0.75, 0.93], loss=0.3)
+    assert [len(point.accuracies) for point in curve.points] == [70, 70, 70]
+    assert calls == 1 + 70 + 70
+    assert curve.lowest.voltage_rel == 0.93
+    goal = voltage_curve(faults, SRAM, accuracy, [0.93], chips=70, loss=0.3, goal=0.9)
+    assert goal.lowest.voltage_rel == 0.93
     with pytest.raises(FaultModelError, match=r"^chips must be at least 2, not 1$"):
         voltage_curve(faults, SRAM, accuracy, [0.8], chips=1)
     with pytest.raises(VoltageError, match=r"^voltage must be"):

@@ -29,6 +29,7 @@ from hwsim.report.faults import (
     answer,
     lost,
     method_name,
+    open_question,
     own_answer,
     points,
     write_faults_page,
@@ -43,7 +44,7 @@ def result() -> FaultsResult:
     studies = [Study(pipeline, memory, x, labels, ("weight",), p) for p in (NONE, Secded())]
     return measure_faults(
         studies,
-        Plan((0.8, 0.85, 0.9), StopRule(3), sensitivity=True, per_memory=True),
+        Plan((0.8, 0.85, 0.9), StopRule.fixed(3), sensitivity=True, per_memory=True),
         Prices(load_config("cmos_45nm", EnergyTable, "energy")),
         100.0,
         Names("sram_14nm", "mine", "cmos_45nm"),
@@ -165,14 +166,15 @@ def answer_of(result: FaultsResult, lowest: float, below: float | None) -> str:
 def test_answers(result: FaultsResult) -> None:
     """What is saved is told as it stands in the result."""
     tail = (
-        f" within 1.0 points of 100.00 %: memory energy {-100 * result.energy_saved_vs_vmin:+.1f} "
-        f"% against Vmin, {-100 * result.energy_saved_vs_nominal:+.1f} % against nominal "
-        "(3 chips, 95 % intervals)"
+        " within 1.0 points of 100.00 % in the mean: memory energy "
+        f"{-100 * result.energy_saved_vs_vmin:+.1f} % against Vmin, "
+        f"{-100 * result.energy_saved_vs_nominal:+.1f} % against nominal "
+        "(95 % intervals over chips)"
     )
     assert answer_of(result, 0.85, 0.8) == "runs at 0.850 of Vmin" + tail
     lowest = "runs at 0.800 of Vmin, the lowest voltage asked for,"
     assert answer_of(result, 0.8, None) == lowest + tail
-    assert answer_of(result, 1.0, 0.9) == "needs 1.000 of Vmin to stay" + tail
+    assert answer_of(result, 1.0, 0.9) == "needs 1.000 of Vmin to run" + tail
 
 
 def test_answers_about_single_memories(result: FaultsResult) -> None:
@@ -181,18 +183,42 @@ def test_answers_about_single_memories(result: FaultsResult) -> None:
     supply = found.own.model_copy(
         update={
             "accuracy_mean": 0.9825,
-            "accuracy_low": 0.98,
+            "share_good": 0.75,
+            "kept": True,
             "energy_saved_vs_vmin": 0.25,
             "energy_saved_vs_nominal": 0.5,
         }
     )
     changes = {"accuracy_clean": 0.99, "own": supply, "single_voltage_rel": 0.85}
-    worse = supply.model_copy(update={"accuracy_low": 0.979})
-    assert own_answer(result, found.model_copy(update={**changes, "single": worse})) == (
+    worse = supply.model_copy(update={"kept": None})
+    both = found.model_copy(update={**changes, "single": worse})
+    assert own_answer(result, both) == (
         "with a voltage for each memory: memory energy -25.0 % against Vmin, -50.0 % against "
-        "nominal, 98.25 % is within 1.0 points; with 0.850 of Vmin for all: -25.0 % against Vmin, "
-        "-50.0 % against nominal, 98.25 % is not within 1.0 points (judged on 3 other chips and 20 "
-        "other images, clean 99.00 %)"
+        "nominal; 98.25 % in the mean, which is enough (3 chips); with 0.850 of Vmin for all: "
+        "-25.0 % against Vmin, -50.0 % against nominal; 98.25 % in the mean, which is not shown to "
+        "be enough (3 chips); judged on other chips and 20 other images, where 99.00 % are right "
+        "without faults"
+    )
+    worse = supply.model_copy(update={"kept": False})
+    both = found.model_copy(update={**changes, "single": worse})
+    text = own_answer(result.model_copy(update={"yield_goal": 0.9}), both)
+    assert "75.0 % of chips within 1.0 points, which is enough (3 chips); with 0.850 of" in text
+    assert "75.0 % of chips within 1.0 points, which is not enough (3 chips); judged on" in text
+
+
+def test_what_is_left_open(result: FaultsResult) -> None:
+    def question(*voltages: float, **changes: object) -> str | None:
+        update = {"undecided_voltages_rel": list(voltages), **changes}
+        found = result.model_copy(update=update)
+        return open_question(found, found)
+
+    assert question() is None
+    assert question(0.9, chips_most=1120, chips_needed=498) == (
+        "0.900 of Vmin: 1,120 chips leave it open; more may bring the voltage down (--max-chips)"
+    )
+    assert question(0.9, 0.8, chips_most=20, chips_needed=498) == (
+        "0.800 to 0.900 of Vmin may do: 20 chips are too few to show it, it takes 498 even where "
+        "none loses anything"
     )
 
 

@@ -261,11 +261,14 @@ def test_voltages_that_were_found(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
     asked = ["faults", str(network), "--data", "npz", "--path", str(tmp_path / "data.npz"), "-q"]
     asked += ["--chips", "3", "--voltages", "0.8,0.9", "-o", str(tmp_path / "low")]
+    # Three good chips show a yield of 0.2.
+    asked += ["--within", "0.9", "--yield", "0.2"]
     found = tmp_path / "low" / "faults.json"
     for words in ((), ("--per-memory",)):
         done = CliRunner().invoke(app, [*asked, *words])
         assert done.exit_code == 0, done.output
         result = FaultsResult.model_validate_json(found.read_text())
+        assert result.lowest_voltage_rel == 0.8
         faults = generated(tmp_path, "--voltage", str(found))
         rate = load_technology("sram_14nm").probability
         if result.per_memory is None:

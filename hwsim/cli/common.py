@@ -110,6 +110,13 @@ def positive(value: float | None) -> float | None:
     return value
 
 
+def fraction(value: float | None) -> float | None:
+    """Callback of options whose value must lie between 0 and 1."""
+    if value is not None and not 0 < value < 1:
+        raise typer.BadParameter(f"must be a share between 0 and 1, not {value:g}")
+    return value
+
+
 def example(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Append an example to a command's help."""
 

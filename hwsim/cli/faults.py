@@ -18,7 +18,7 @@ from hwsim.cli.cells import (
     some_words,
     words,
 )
-from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, positive
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, fraction
 from hwsim.cli.mapping import Config, accelerator_config, energy_config
 from hwsim.cli.tables import Grid
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from hwsim.faults.result import FaultsResult, Method, PerMemory, SensitivityMap
+    from hwsim.faults.statistics import StopRule
 
 _RECORDS = "faults.jsonl"
 
@@ -54,19 +55,36 @@ def faults(
         int, typer.Option(min=0, max=20, help="Halvings that bring the lowest voltage closer.")
     ] = 3,
     chips: Annotated[
-        int, typer.Option(min=2, help="At each voltage; with a width: at least.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=2,
+            help="Just so many at each voltage. Default: 70, 140, 280, 560 or 1120, until the 95 % "
+            "interval decides.",
+        ),
+    ] = None,
+    max_chips: Annotated[
+        int | None,
+        typer.Option(min=2, help="The largest of these numbers, which begin with --chips."),
+    ] = None,
     until_width: Annotated[
         float | None,
         typer.Option(
-            callback=positive,
-            help="Add chips until the mean's 95 % interval is no wider, as in 0.005.",
+            callback=fraction,
+            help="Add chips until the interval is no wider, as in 0.02, instead of decided.",
         ),
     ] = None,
-    max_chips: Annotated[int, typer.Option(min=2, help="With a width: at most.")] = 200,
     within: Annotated[
-        float, typer.Option(min=0, max=1, help="Accuracy that may be lost; 0.01 is one point.")
+        float,
+        typer.Option(callback=fraction, help="Accuracy that may be lost, 0..1; 0.01 is one point."),
     ] = 0.01,
+    yield_goal: Annotated[
+        float | None,
+        typer.Option(
+            "--yield",
+            callback=fraction,
+            help="Share of chips, 0..1, each of which may lose no more. Default: the mean may not.",
+        ),
+    ] = None,
     memories: Annotated[
         str, typer.Option(metavar="ROLE,...", help="Roles or names of the memories that fail.")
     ] = "weight,constants,window,fifo",
@@ -99,7 +117,6 @@ def faults(
     from hwsim.cli.images import labelled_images
     from hwsim.faults.campaign import Names, Plan, measure_faults
     from hwsim.faults.ecc import ALLOWED, parse_protection
-    from hwsim.faults.statistics import StopRule
     from hwsim.faults.study import Records, Study
     from hwsim.faults.technology import load_technology
     from hwsim.network import load
@@ -112,8 +129,8 @@ def faults(
     grid = _numbers(voltages) or [low + (1 - low) * n / steps for n in range(steps)]
     for voltage in grid:
         memory.probability(voltage)  # raises for what the data does not cover
-    rule = StopRule(chips) if until_width is None else StopRule(max_chips, until_width, chips)
-    plan = Plan(tuple(grid), rule, within, refine, seed, sensitivity, per_memory)
+    rule = _stop_rule(chips, max_chips, until_width)
+    plan = Plan(tuple(grid), rule, within, yield_goal, refine, seed, sensitivity, per_memory)
     ways = [
         parse_protection(word) for word in some_words(protection, "--protection", f"of {ALLOWED}")
     ]
@@ -140,6 +157,19 @@ def faults(
     files = {} if folder is None else _write(folder, result)
     document = {**result.model_dump(mode="json"), "files": files}
     out.finish(document, lambda: _people(result, files))
+
+
+def _stop_rule(chips: int | None, most: int | None, width: float | None) -> StopRule:
+    """``--chips`` alone is a number; with one of the others it is the least."""
+    from hwsim.errors import ConfigError
+    from hwsim.faults.statistics import LEAST, MOST, StopRule
+
+    if chips is not None and most is None and width is None:
+        return StopRule.fixed(chips)
+    if most is not None and most < (chips or 2):
+        raise ConfigError(f"must be at least {chips}, as --chips is, not {most}", key="--max-chips")
+    most = max(chips or 0, MOST) if most is None else most
+    return StopRule(min(LEAST, most) if chips is None else chips, most, width)
 
 
 def _numbers(text: str | None) -> list[float]:
@@ -181,7 +211,7 @@ def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
 
 
 def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableType]:
-    from hwsim.report.faults import answer, method_name, own_answer
+    from hwsim.report.faults import answer, method_name, open_question, own_answer
 
     for found in result.methods:
         yield _table(result, found)
@@ -192,6 +222,8 @@ def _people(result: FaultsResult, files: dict[str, str]) -> Iterator[RenderableT
     several = len(result.methods) > 1
     for found in result.methods:
         yield (f"{method_name(found.protection)}: " if several else "") + answer(result, found)
+        if (more := open_question(result, found)) is not None:
+            yield more
     if result.per_memory is not None:
         yield own_answer(result, result.per_memory)
     yield (
@@ -213,8 +245,8 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
     cells = result.technology_description if result.map is None else f"cells of {result.map.file}"
     title = f"{cells}, {method_name(found.protection)}"
     table = Grid(
-        "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst chip",
-        "energy / at Vmin", "/ at nominal", words=0, title=title,
+        "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst", "yield",
+        "95 % interval", "energy / at Vmin", "/ at nominal", words=0, title=title,
     )  # fmt: skip
     for row in found.curve:
         table.add(
@@ -224,6 +256,8 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
             f"{100 * row.accuracy_mean:.2f} %",
             f"{100 * row.accuracy_low:.2f}..{100 * row.accuracy_high:.2f}",
             f"{100 * row.accuracy_worst:.2f} %",
+            f"{100 * row.share_good:.1f} %",
+            f"{100 * row.yield_low:.1f}..{100 * row.yield_high:.1f}",
             f"{row.energy_rel_vmin:.3f}",
             f"{row.energy_rel_nominal:.3f}",
             style="bold" if row.voltage_rel == found.lowest_voltage_rel else None,

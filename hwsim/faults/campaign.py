@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hwsim import __version__
 from hwsim.accelerator import Prices
@@ -23,7 +24,7 @@ from hwsim.faults.result import (
     VoltageRow,
 )
 from hwsim.faults.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
-from hwsim.faults.statistics import StopRule, paired_difference, share_of_images
+from hwsim.faults.statistics import Bound, StopRule, paired_difference, share_of_images
 from hwsim.faults.study import Records, Study
 from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.network import network_hash
@@ -35,23 +36,29 @@ class Plan:
     """What is measured of every study.
 
     voltages: relative to vmin. rule: how many chips. loss: of the clean accuracy, that is
-    acceptable. refine: see ``measure_curve``. seed: of the first chip. sensitivity: whether to
-    ask where errors hurt, of the first study at the voltage next below its lowest. per_memory:
-    whether to look for a voltage for each memory of the first study.
+    acceptable; goal: share of the chips that must lose no more, else it is asked of the mean.
+    refine: see ``measure_curve``. seed: of the first chip. sensitivity: whether to ask where errors
+    hurt, of the first study at the voltage next below its lowest. per_memory: whether to look for
+    a voltage for each memory of the first study.
+
+    Raises StatisticsError unless loss and goal lie between 0 and 1.
     """
 
     voltages: tuple[float, ...]
-    rule: StopRule
+    rule: StopRule = StopRule()
     loss: float = 0.01
+    goal: float | None = None
     refine: int = 0
     seed: int = 0
     sensitivity: bool = False
     per_memory: bool = False
 
-    @property
-    def search_chips(self) -> int:
-        """Chips on which voltages of memories are looked for: as many as a voltage has at least."""
-        return self.rule.most if self.rule.width is None else self.rule.least
+    def __post_init__(self) -> None:
+        self.bound(1.0)
+
+    def bound(self, clean: float) -> Bound:
+        """What is asked of chips where the accuracy without faults is ``clean``."""
+        return Bound(clean, self.loss, self.goal)
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,7 @@ def measure_faults(
             plan.voltages,
             plan.rule,
             loss=plan.loss,
+            goal=plan.goal,
             seed=plan.seed,
             refine=plan.refine,
             records=records,
@@ -122,6 +130,10 @@ def measure_faults(
         memories=list(first.protections),
         memory_bits=costs[0].cells,
         within=plan.loss,
+        yield_goal=plan.goal,
+        looks=len(plan.rule.looks),
+        chips_needed=plan.bound(clean.mean).chips(len(plan.rule.looks)),
+        chips_most=plan.rule.most,
         accuracy_clean=clean.mean,
         accuracy_clean_low=clean.low,
         accuracy_clean_high=clean.high,
@@ -188,7 +200,7 @@ def _per_memory(
         # The voltage of a memory without accesses saves nothing: it stays at vmin.
         {name: pj for name, pj in energy.accesses.items() if pj > 0},
         [point.voltage_rel for point in curve.points if point.voltage_rel < 1],
-        chips=plan.search_chips,
+        chips=plan.rule.least,
         loss=plan.loss,
         seed=plan.seed,
         records=records,
@@ -197,16 +209,15 @@ def _per_memory(
     own = {**dict.fromkeys(energy.accesses, 1.0), **found.best.voltages}
     single = next(iter(found.uniform.voltages.values()))
 
+    bound = plan.bound(judged.clean / judged.images)
+
     def supply(voltages: Mapping[str, float]) -> Supply:
-        seed = plan.seed + plan.search_chips
-        seen = judge_voltages(
-            judged, voltages, plan.rule, seed=seed, records=records, progress=progress
+        seed = plan.seed + plan.rule.least
+        point = judge_voltages(
+            judged, voltages, plan.rule, bound, seed=seed, records=records, progress=progress
         )
         return Supply(
-            chips=seen.count,
-            accuracy_mean=seen.mean,
-            accuracy_low=seen.low,
-            accuracy_high=seen.high,
+            **_seen(point, bound),
             energy_rel_vmin=energy.rel_vmin(voltages),
             energy_rel_nominal=energy.rel_nominal(voltages),
             energy_saved_vs_vmin=1 - energy.rel_vmin(voltages),
@@ -215,7 +226,7 @@ def _per_memory(
         )
 
     return PerMemory(
-        search_chips=plan.search_chips,
+        search_chips=plan.rule.least,
         search_images=searched.images,
         images=judged.images,
         accuracy_clean=judged.clean / judged.images,
@@ -239,9 +250,10 @@ def _method(study: Study, curve: VoltageCurve, energy: MemoryEnergy) -> Method:
     lowest, below = curve.lowest.voltage_rel, curve.next_lower
     return Method(
         protection=study.protection.name,
-        curve=[_row(study, point, energy) for point in curve.points],
+        curve=[_row(study, point, curve.bound, energy) for point in curve.points],
         lowest_voltage_rel=lowest,
         next_lower_voltage_rel=None if below is None else below.voltage_rel,
+        undecided_voltages_rel=[point.voltage_rel for point in curve.open],
         energy_saved_vs_vmin=1 - energy.rel_vmin(lowest),
         energy_saved_vs_nominal=1 - energy.rel_nominal(lowest),
         accelerator_energy_saved_vs_nominal=1 - energy.accelerator_rel(lowest),
@@ -250,16 +262,27 @@ def _method(study: Study, curve: VoltageCurve, energy: MemoryEnergy) -> Method:
     )
 
 
-def _row(study: Study, point: CurvePoint, energy: MemoryEnergy) -> VoltageRow:
-    seen = point.accuracy
+def _seen(point: CurvePoint, bound: Bound) -> dict[str, Any]:
+    """What is told of chips wherever they are."""
+    mean, share = point.accuracy, point.share(bound)
+    return {
+        "chips": mean.count,
+        "accuracy_mean": mean.mean,
+        "accuracy_low": mean.low,
+        "accuracy_high": mean.high,
+        "accuracy_worst": min(point.accuracies),
+        "yield": share.mean,
+        "yield_low": share.low,
+        "yield_high": share.high,
+        "kept": point.kept(bound),
+    }
+
+
+def _row(study: Study, point: CurvePoint, bound: Bound, energy: MemoryEnergy) -> VoltageRow:
     return VoltageRow(
+        **_seen(point, bound),
         voltage_rel=point.voltage_rel,
         bit_error_rate=study.failing(point.bit_error_rate),
-        chips=seen.count,
-        accuracy_mean=seen.mean,
-        accuracy_low=seen.low,
-        accuracy_high=seen.high,
-        accuracy_worst=min(point.accuracies),
         accuracies=list(point.accuracies),
         energy_rel_vmin=energy.rel_vmin(point.voltage_rel),
         energy_rel_nominal=energy.rel_nominal(point.voltage_rel),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 from hwsim.faults.design import DesignFaults
-from hwsim.faults.statistics import Estimate, StatisticsError, StopRule, share
+from hwsim.faults.statistics import Bound, Estimate, StopRule, estimate
 from hwsim.faults.study import Records, Study
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.run.files import value_hash
@@ -19,51 +19,70 @@ _DIGITS = 6
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Accuracies (0..1) of chips ``seed``, ``seed + 1``, ... at one voltage."""
+    """Accuracies (0..1) of chips ``seed``, ``seed + 1``, ... at one voltage.
+
+    looks: how often their number could have been found to be enough (``StopRule.looks``).
+    """
 
     voltage_rel: float
     bit_error_rate: float
     accuracies: tuple[float, ...]
+    looks: int = 1
 
     @cached_property
     def accuracy(self) -> Estimate:
-        """Mean over the chips with its 95 % interval."""
-        return share(self.accuracies)
+        """Mean over the chips with its 95 % interval, of no width where no cell can fail."""
+        return self._exact(estimate(self.accuracies))
 
-    def within(self, clean: float, loss: float) -> bool:
-        """Whether the mean is at most ``loss`` below ``clean``, and its interval is too.
+    def share(self, bound: Bound) -> Estimate:
+        """The yield with its 95 % interval, of no width where no cell can fail."""
+        return self._exact(bound.share(self.accuracies, self.looks))
 
-        An interval that reaches further down leaves open whether the mean does.
-        """
-        return self.accuracy.low >= clean - loss
+    def kept(self, bound: Bound) -> bool | None:
+        """Whether the bound is kept; None where the interval of what is asked leaves it open."""
+        return bound.verdict(self.accuracy if bound.goal is None else self.share(bound))
+
+    def _exact(self, found: Estimate) -> Estimate:
+        if self.bit_error_rate:
+            return found
+        return Estimate(found.mean, found.mean, found.mean, found.count)
 
 
 @dataclass(frozen=True)
 class VoltageCurve:
     """Accuracy against voltage.
 
-    points: ascending in voltage; the last is vmin, where nothing fails. clean: accuracy without
-    faults. loss: how much of it may be lost.
+    points: ascending in voltage; the last is vmin, where nothing fails. bound: what is asked.
     """
 
     points: tuple[CurvePoint, ...]
-    clean: float
-    loss: float
+    bound: Bound
+
+    @property
+    def clean(self) -> float:
+        """Accuracy without faults."""
+        return self.bound.clean
 
     @property
     def lowest(self) -> CurvePoint:
-        """The lowest voltage that is good enough, as are all higher ones that were measured."""
+        """The lowest voltage that is shown to be good enough, as are all higher ones measured."""
         for below, point in pairwise(reversed((None, *self.points))):
             assert below is not None
-            if point is None or not point.within(self.clean, self.loss):
+            if point is None or not point.kept(self.bound):
                 return below
         raise AssertionError("vmin has no faults")
 
     @property
     def next_lower(self) -> CurvePoint | None:
-        """The measured point below ``lowest``, the first that is not good enough."""
+        """The measured point below ``lowest``, the first that is not shown to be good enough."""
         at = self.points.index(self.lowest)
         return self.points[at - 1] if at else None
+
+    @property
+    def open(self) -> tuple[CurvePoint, ...]:
+        """Points from below ``lowest`` on, downwards, that so many chips leave undecided."""
+        below = self.points[: self.points.index(self.lowest)]
+        return tuple(takewhile(lambda point: point.kept(self.bound) is None, reversed(below)))
 
 
 def measure_curve(
@@ -72,6 +91,7 @@ def measure_curve(
     rule: StopRule,
     *,
     loss: float = 0.01,
+    goal: float | None = None,
     seed: int = 0,
     refine: int = 0,
     records: Records | None = None,
@@ -80,38 +100,46 @@ def measure_curve(
     """Accuracy of ``study`` at ``voltages`` (relative to vmin) and at vmin.
 
     Chips are those of seeds ``seed``, ``seed + 1``, ...: the same at every voltage, in every
-    study. loss: of the clean accuracy, that is acceptable. refine: how often the interval between
+    study. loss, goal: what is asked, see ``Bound``. refine: how often the interval between
     the lowest voltage that is good enough and the next lower one is halved, and its middle
     measured too. records: what was counted before, and where to keep what is counted now.
 
-    Raises VoltageError for a voltage outside the technology's data, before anything is measured,
-    and StatisticsError unless 0 < loss < 1.
+    Raises VoltageError for a voltage outside the technology's data and StatisticsError unless
+    loss and goal lie between 0 and 1, before anything is measured.
     """
-    if not 0 < loss < 1:
-        raise StatisticsError(f"the loss that is acceptable must be between 0 and 1, not {loss:g}")
+    Bound(1.0, loss, goal)
     records = Records() if records is None else records
     rates = {v: study.technology.probability(v) for v in sorted({*voltages, 1.0}, reverse=True)}
-    total = (len(rates) + refine) * rule.most
+    total = (len(rates) - 1 + refine) * rule.most + rule.least
     name = f"{study.protection.name}: chips at voltages"
     with (progress or NoProgress()).task(name, total) as task:
+        bound = Bound(study.clean / study.images, loss, goal)
 
         def measure(voltage: float) -> CurvePoint:
             rate = study.technology.probability(voltage)
             key = value_hash([study.key, rate])
             found = accuracies(
-                study, key, rule, seed, records, task, lambda chip: study.faults(chip, rate)
+                study,
+                key,
+                # Where no cell can fail one need not look.
+                rule if rate else StopRule.fixed(rule.least),
+                seed,
+                records,
+                task,
+                lambda chip: study.faults(chip, rate),
+                bound,
             )
-            return CurvePoint(voltage, rate, tuple(found))
+            return CurvePoint(voltage, rate, tuple(found), len(rule.looks))
 
         points = [measure(voltage) for voltage in rates]
-        curve = VoltageCurve(_ascending(points), study.clean / study.images, loss)
+        curve = VoltageCurve(_ascending(points), bound)
         for _ in range(refine):
             below = curve.next_lower
             if below is None:
                 break
             middle = round((below.voltage_rel + curve.lowest.voltage_rel) / 2, _DIGITS)
             points.append(measure(middle))
-            curve = VoltageCurve(_ascending(points), curve.clean, loss)
+            curve = VoltageCurve(_ascending(points), bound)
     return curve
 
 
@@ -127,13 +155,14 @@ def accuracies(
     records: Records,
     task: Task,
     faults: Callable[[int], DesignFaults],
+    bound: Bound | None = None,
 ) -> list[float]:
-    """Accuracy of chips ``seed``, ``seed + 1``, ... until ``rule`` is content.
+    """Accuracy of chips ``seed``, ``seed + 1``, ... until ``rule`` is content about ``bound``.
 
     faults: what fails on the chip of a seed. key: what its counts are recorded under.
     """
     values: list[float] = []
-    while not rule.done(values):
+    while not rule.done(values, bound):
         chip = seed + len(values)
         right = records.get(key, chip)
         if right is None:

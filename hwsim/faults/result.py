@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hwsim.errors import StorageError
 
@@ -16,24 +16,38 @@ FAULTS = "faults.json"
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
 
 
-class VoltageRow(_Section):
-    """One voltage: accuracy over chips, and energy of the memories.
+class _Chips(_Section):
+    """What chips do at one supply.
 
-    bit_error_rate: share of cells that fail. accuracy_low, accuracy_high: 95 % interval of the
-    mean; accuracy_worst: of the worst chip; accuracies: chip by chip. energy_rel_*: relative to
-    bare memories at vmin, at nominal voltage.
+    accuracy_low, accuracy_high: 95 % interval of the mean; accuracy_worst: of the worst chip.
+    yield: share of chips that stay within the bound; yield_low, yield_high: its 95 % interval.
+    kept: whether the bound that is asked for, of mean or yield, is kept; null: it takes more chips
+    to say.
     """
 
-    voltage_rel: float
-    bit_error_rate: float
     chips: int
     accuracy_mean: float
     accuracy_low: float
     accuracy_high: float
     accuracy_worst: float
+    share_good: float = Field(alias="yield")
+    yield_low: float
+    yield_high: float
+    kept: bool | None
+
+
+class VoltageRow(_Chips):
+    """One voltage: accuracy over chips, and energy of the memories.
+
+    bit_error_rate: share of cells that fail. accuracies: chip by chip. energy_rel_*: relative to
+    bare memories at vmin, at nominal voltage.
+    """
+
+    voltage_rel: float
+    bit_error_rate: float
     accuracies: list[float]
     energy_rel_vmin: float
     energy_rel_nominal: float
@@ -42,8 +56,9 @@ class VoltageRow(_Section):
 class Method(_Section):
     """One protection.
 
-    lowest_voltage_rel: the lowest voltage that loses at most ``within``, as do all higher ones;
-    next_lower_voltage_rel: the measured one below, which loses more (null: none was measured).
+    lowest_voltage_rel: the lowest voltage that is shown to keep the bound, as are all higher ones;
+    next_lower_voltage_rel: the measured one below, which is not (null: none was measured).
+    undecided_voltages_rel: from there down, those that the chips leave open.
     energy_saved_*: of the memories, there; accelerator_energy_saved_vs_nominal: of everything.
     check_bits_share: check bits per data bit. gates_share: energy of encoders and decoders as a
     share of the bare memories' at nominal voltage.
@@ -53,6 +68,7 @@ class Method(_Section):
     curve: list[VoltageRow]
     lowest_voltage_rel: float
     next_lower_voltage_rel: float | None
+    undecided_voltages_rel: list[float]
     energy_saved_vs_vmin: float
     energy_saved_vs_nominal: float
     accelerator_energy_saved_vs_nominal: float
@@ -107,13 +123,9 @@ class MemorySupply(_Section):
     bit_error_rate: float
 
 
-class Supply(_Section):
+class Supply(_Chips):
     """What a choice of voltages yields; keys as in ``VoltageRow`` and ``Method``."""
 
-    chips: int
-    accuracy_mean: float
-    accuracy_low: float
-    accuracy_high: float
     energy_rel_vmin: float
     energy_rel_nominal: float
     energy_saved_vs_vmin: float
@@ -165,6 +177,9 @@ class CellMap(_Section):
 class FaultsResult(Method):
     """A measured network: the figures of the first protection, and those of ``others``.
 
+    within, yield_goal: what is asked: the mean over chips loses at most ``within``, or at least
+    this share of the chips does. looks: how often the number of chips could be found to be enough;
+    chips_most: at most so many; chips_needed: fewer show nothing, even where none loses anything.
     accuracy_clean: without faults; _low, _high: Wilson interval over the images. memory_energy:
     of bare accesses in a frame at nominal voltage, and its share of the accelerator's energy.
     """
@@ -184,6 +199,10 @@ class FaultsResult(Method):
     memories: list[str]
     memory_bits: int
     within: float
+    yield_goal: float | None
+    looks: int
+    chips_most: int
+    chips_needed: int
     accuracy_clean: float
     accuracy_clean_low: float
     accuracy_clean_high: float

@@ -167,6 +167,6 @@ def _measure(
                 return part.filter(study.faults(chip, probability))
 
             values = accuracies(study, key, rule, seed, records, task, faults)
-            drop = estimate(clean - np.array(values))
+            drop = estimate(clean - np.array(values), least=clean - 1, most=clean)
             found.append(Sensitivity(part.name, part.cells(study), drop))
     return found

@@ -1,23 +1,33 @@
-"""How sure a mean over chips is, when to stop adding chips, and how sure a share of images is.
+"""How sure a mean over chips is, how sure a yield is, when to stop adding chips.
 
-Chips are drawn independently, so the mean of their accuracies has a t interval. Chips at low
-voltage are skewed (most lose little, some much), which the t interval feels only while chips are
-few; a bootstrap needs more chips than that to be better. Where all chips are alike the interval is
-empty: n chips without a loss leave losses possible that strike fewer than about 3 in n.
+Chips at low voltage are skewed: most lose nothing, one in a hundred loses everything. An interval
+made from the spread of the chips that happened to be drawn, Student's or a bootstrap's, is then
+far too short, for the chip that matters is mostly not among them. The intervals here suppose
+nothing but that chips are drawn independently and that accuracies lie in 0..1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, log
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import t as student
+from scipy.optimize import brentq
+from scipy.special import betaincinv, ndtri
 
 from hwsim.errors import HwsimError
 
 CONFIDENCE = 0.95
+
+LEAST, MOST = 70, 1120
+"""Chips at a voltage by default: at least, and at most."""
+
+_STAKES = (1 + np.cos(np.pi * (np.arange(1, 65) - 0.5) / 64)) / 2
+"""Shares of the capital, 0..1, that bettors stake: quantiles of the arcsine distribution."""
+
+_ROUNDING = 1e-7
+"""Less than one image of any test set, more than shares in single precision are rounded."""
 
 
 class StatisticsError(HwsimError):
@@ -26,7 +36,7 @@ class StatisticsError(HwsimError):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over ``count`` chips and its interval, low <= mean <= high."""
+    """A mean or a share over ``count`` chips or images and its interval, low <= mean <= high."""
 
     mean: float
     low: float
@@ -38,20 +48,55 @@ class Estimate:
         return self.high - self.low
 
 
-def estimate(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """Mean of two values or more and its two-sided t interval; raises StatisticsError."""
+def estimate(
+    values: Sequence[float] | np.ndarray,
+    confidence: float = CONFIDENCE,
+    *,
+    least: float = 0.0,
+    most: float = 1.0,
+) -> Estimate:
+    """Mean of values that lie in least..most, two or more, with its betting interval.
+
+    Hedged capital of Waudby-Smith and Ramdas (Estimating means of bounded random variables by
+    betting, JRSS-B 86, 2024). A bettor who doubts that the mean is as low as m stakes a share u
+    of the capital on every chip and multiplies it by ``1 - u + u * x / m``. Were m the mean, no
+    capital could be expected to grow, and by Ville's inequality one in 40 at most would ever
+    reach forty times its start. So what m makes it rich is too low; the upper end is that of
+    ``1 - x``. The capital is spread over many u by the arcsine law, as in Cover's universal
+    portfolio, so it ends nearly as if the best u had been known; the order of the chips plays no
+    part.
+
+    It holds for every distribution, and at all numbers of chips at once: one may look at it after
+    each chip and stop when it pleases. Raises StatisticsError for fewer than two values and for
+    values out of range.
+    """
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or len(x) < 2:
         raise StatisticsError(f"an interval needs at least 2 chips, not {x.size}")
-    mean = float(x.mean())
-    half = float(student.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return Estimate(mean, mean - half, mean + half, len(x))
+    if not (least <= x.min() and x.max() <= most):
+        raise StatisticsError(f"values must be {least:g}..{most:g}, not {x.min():g}..{x.max():g}")
+    whole, mean = most - least, float(x.mean())
+    wanted = log(2 / (1 - confidence))
+    low = least + whole * _lower_end((x - least) / whole, wanted)
+    high = most - whole * _lower_end((most - x) / whole, wanted)
+    # The mean lies within but for rounding.
+    return Estimate(mean, min(low, mean), max(high, mean), len(x))
 
 
-def share(values: Sequence[float] | np.ndarray, confidence: float = CONFIDENCE) -> Estimate:
-    """``estimate`` of shares: its interval is cut off at 0 and 1."""
-    found = estimate(values, confidence)
-    return Estimate(found.mean, max(0.0, found.low), min(1.0, found.high), found.count)
+def _lower_end(x: np.ndarray, wanted: float) -> float:
+    """The largest m at which the logarithm of the capital is ``wanted``; 0 where there is none."""
+    value, count = np.unique(x, return_counts=True)
+
+    def excess(m: float) -> float:
+        growth = np.log1p(_STAKES[:, None] * (value / m - 1)) @ count
+        best = float(growth.max())
+        return best + log(float(np.exp(growth - best).mean())) - wanted
+
+    # The capital falls as m grows, to its start or less at the mean.
+    first, mean = 1e-12, float(x.mean())
+    if mean <= first or excess(first) < 0:
+        return 0.0
+    return float(brentq(excess, first, mean, xtol=1e-12))
 
 
 def paired_difference(
@@ -59,14 +104,51 @@ def paired_difference(
     b: Sequence[float] | np.ndarray,
     confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Mean of ``a - b`` where both were measured on the same chips, in the same order.
+    """Mean of ``a - b``, shares that were measured on the same chips, in the same order.
 
     Chips that are bad for one method are mostly bad for the other, so this interval is narrower
     than those of the two means. Raises StatisticsError for different numbers of chips.
     """
     if len(a) != len(b):
         raise StatisticsError(f"pairs need equally many chips, not {len(a)} and {len(b)}")
-    return estimate(np.asarray(a, np.float64) - np.asarray(b, np.float64), confidence)
+    gap = np.asarray(a, np.float64) - np.asarray(b, np.float64)
+    return estimate(gap, confidence, least=-1.0, most=1.0)
+
+
+def share_of_chips(good: int, chips: int, looks: int = 1) -> Estimate:
+    """A yield with the interval of Clopper and Pearson (Biometrika 26, 1934).
+
+    It is exact for a number of chips that was fixed beforehand. Where the interval is looked at
+    up to ``looks`` times, at numbers of chips fixed beforehand, to decide whether to go on, each
+    look has an equal part of the 5 % (Bonferroni). Raises StatisticsError unless 0 <= good <=
+    chips, chips >= 1.
+    """
+    if not 0 <= good <= chips or chips < 1:
+        raise StatisticsError(f"good must be 0..{chips} of at least 1 chip, not {good}")
+    tail = (1 - CONFIDENCE) / looks / 2
+    low = float(betaincinv(good, chips - good + 1, tail)) if good else 0.0
+    high = float(betaincinv(good + 1, chips - good, 1 - tail)) if good < chips else 1.0
+    return Estimate(good / chips, low, high, chips)
+
+
+def chips_for_yield(goal: float, looks: int = 1) -> int:
+    """Chips without a bad one that it takes until a yield of at least ``goal`` is shown."""
+    return ceil(log((1 - CONFIDENCE) / looks / 2) / log(goal))
+
+
+def chips_for_mean(clean: float, loss: float) -> int:
+    """Chips without any loss that it takes until the mean is shown to lose at most ``loss``."""
+
+    def shown(chips: int) -> bool:
+        return estimate(np.full(chips, clean)).low >= clean - loss
+
+    few, enough = 1, 2
+    while not shown(enough):
+        few, enough = enough, 2 * enough
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if shown(middle) else (middle, enough)
+    return enough
 
 
 def share_of_images(right: int, images: int, confidence: float = CONFIDENCE) -> Estimate:
@@ -89,34 +171,94 @@ def share_of_images(right: int, images: int, confidence: float = CONFIDENCE) -> 
 
 
 @dataclass(frozen=True)
-class StopRule:
-    """Chips are added until the interval of their mean is at most ``width`` wide.
+class Bound:
+    """What is asked of chips: to lose at most ``loss`` of the accuracy ``clean``, in the mean.
 
-    At least ``least`` >= 2 and at most ``most`` chips; width None: ``most`` chips. Looking at the
-    interval again after every chip stops a little too early, where the spread happens to look
-    small, so that intervals cover less often than they say (docs/memories.md: how much).
+    goal: None, or the share of chips that must each stay within the bound, whatever the others
+    lose: a yield. Raises StatisticsError unless loss and goal lie between 0 and 1.
     """
 
-    most: int
-    width: float | None = None
-    least: int = 20
+    clean: float
+    loss: float
+    goal: float | None = None
 
     def __post_init__(self) -> None:
-        if self.most < 2:
-            raise StatisticsError(f"chips must be at least 2, not {self.most}")
+        if not 0 < self.loss < 1:
+            raise StatisticsError(
+                f"the loss that is acceptable must be between 0 and 1, not {self.loss:g}"
+            )
+        if self.goal is not None and not 0 < self.goal < 1:
+            raise StatisticsError(f"a yield must be between 0 and 1, not {self.goal:g}")
+
+    def share(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> Estimate:
+        """The yield: share of chips, of accuracies ``values``, that stay within the bound."""
+        lost = self.clean - np.asarray(values, np.float64)
+        return share_of_chips(int((lost <= self.loss + _ROUNDING).sum()), len(lost), looks)
+
+    def asked(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> Estimate:
+        """What decides: the yield where there is a goal, else the mean."""
+        return estimate(values) if self.goal is None else self.share(values, looks)
+
+    def kept(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> bool | None:
+        """Whether the bound is kept; None where the interval leaves it open."""
+        return self.verdict(self.asked(values, looks))
+
+    def verdict(self, found: Estimate) -> bool | None:
+        """Whether the bound is kept, given what decides; None where its interval leaves it open."""
+        least = self.clean - self.loss if self.goal is None else self.goal
+        return True if found.low >= least else False if found.high < least else None
+
+    def chips(self, looks: int = 1) -> int:
+        """Chips that it takes at least, when none loses anything, until the bound is shown kept."""
+        if self.goal is None:
+            return chips_for_mean(self.clean, self.loss)
+        return chips_for_yield(self.goal, looks)
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """Chips are added, from ``least`` to ``most``, until they are enough; 2 <= least <= most.
+
+    With a width: until the interval of what is asked is no wider. Without: until it decides
+    whether the bound is kept. It is looked at after ``least`` chips, then after twice as many, and
+    so on, for a yield's interval must know beforehand how often.
+    """
+
+    least: int = LEAST
+    most: int = MOST
+    width: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.least < 2:
+            raise StatisticsError(f"chips must be at least 2, not {self.least}")
+        if self.most < self.least:
+            raise StatisticsError(f"at most {self.most} chips are fewer than {self.least} at least")
         if self.width is not None and not self.width > 0:
             raise StatisticsError(f"width must be > 0, not {self.width:g}")
-        if self.least < 2:
-            raise StatisticsError(f"least must be at least 2 chips, not {self.least}")
-        if self.width is not None and self.most < self.least:
-            raise StatisticsError(
-                f"with a width there must be at least {self.least} chips, not {self.most}"
-            )
 
-    def done(self, values: Sequence[float] | np.ndarray) -> bool:
-        """Whether ``values``, one a chip, are enough."""
-        if len(values) >= self.most:
-            return True
-        if self.width is None or len(values) < self.least:
-            return False
-        return estimate(values).width <= self.width
+    @classmethod
+    def fixed(cls, chips: int) -> StopRule:
+        """So many chips, whatever they say."""
+        return cls(chips, chips)
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Numbers of chips at which the interval is looked at."""
+        found, count = [], self.least
+        while count < self.most:
+            found.append(count)
+            count *= 2
+        return (*found, self.most)
+
+    def done(self, values: Sequence[float] | np.ndarray, bound: Bound | None = None) -> bool:
+        """Whether ``values``, one a chip, are enough to decide on ``bound`` or narrow enough.
+
+        Where nothing is asked, the least number of chips is.
+        """
+        looks = self.looks
+        if len(values) >= self.most or len(values) not in looks:
+            return len(values) >= self.most
+        if self.width is None:
+            return bound is None or bound.kept(values, len(looks)) is not None
+        found = estimate(values) if bound is None else bound.asked(values, len(looks))
+        return found.width <= self.width

@@ -10,8 +10,9 @@ In a small memory faults are rare: most chips have none, one in a hundred loses 
 few chips do not show it. So a loss counts at higher levels too, in proportion to the error rates,
 as it does where faults strike one at a time. What saves little energy is then not put at risk.
 
-The winner of a search looks better than it is, for it was chosen to suit the chips and images
-that it was measured on. ``judge_voltages`` measures it on others (``halves``).
+A search goes by few chips, which show nothing: what is taken has a margin, and no interval. And the
+winner looks better than it is, for it was chosen to suit the chips and images that it was measured
+on. ``judge_voltages`` measures it on others (``halves``), as many as it takes.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from hwsim.faults.curve import accuracies
-from hwsim.faults.statistics import Estimate, StatisticsError, StopRule, share
+import numpy as np
+
+from hwsim.faults.curve import CurvePoint, accuracies
+from hwsim.faults.statistics import Bound, StatisticsError, StopRule
 from hwsim.faults.study import Records, Study
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.run.files import value_hash
@@ -33,18 +36,31 @@ how often the interval between the last two prices does."""
 
 @dataclass(frozen=True)
 class Assignment:
-    """Voltages relative to vmin by memory; accuracy over chips; energy relative to all at vmin."""
+    """Voltages relative to vmin by memory, and the energy relative to all at vmin.
+
+    accuracies: of the chips that were searched on.
+    """
 
     voltages: Mapping[str, float]
-    accuracy: Estimate
+    accuracies: tuple[float, ...]
     energy_rel_vmin: float
+
+    @property
+    def mean(self) -> float:
+        """Accuracy in the mean of the chips."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def cautious(self) -> float:
+        """The mean less two standard errors: a margin for the search, no interval."""
+        return self.mean - 2 * float(np.std(self.accuracies, ddof=1)) / sqrt(len(self.accuracies))
 
 
 @dataclass(frozen=True)
 class MemoryVoltages:
     """The best assignment found, and the best one with a single voltage for all.
 
-    clean: accuracy without faults; loss: how much of it may be lost (of the interval's low end).
+    clean: accuracy without faults; loss: how much of it may be lost (by the cautious mean).
     alone: by memory, mean accuracy with it at a level and all others at vmin. Levels below the
     first at which a memory alone loses more than that are not measured and not in it.
     """
@@ -75,9 +91,8 @@ def search_voltages(
     what is counted now. Raises StatisticsError for fewer than 2 chips or a loss outside 0..1,
     VoltageError for a level outside the technology's data.
     """
-    rule = StopRule(chips)
-    if not 0 < loss < 1:
-        raise StatisticsError(f"the loss that is acceptable must be between 0 and 1, not {loss:g}")
+    rule = StopRule.fixed(chips)
+    Bound(1.0, loss)
     steps = tuple(sorted({*levels, 1.0}))
     for level in steps:
         study.technology.probability(level)
@@ -108,34 +123,41 @@ def judge_voltages(
     study: Study,
     voltages: Mapping[str, float],
     rule: StopRule,
+    bound: Bound,
     *,
     seed: int = 0,
     records: Records | None = None,
     progress: Progress | None = None,
-) -> Estimate:
-    """Accuracy with the named memories at these voltages, relative to vmin; all others at vmin.
+) -> CurvePoint:
+    """What chips do with the named memories at these voltages (relative to vmin), others at vmin.
 
-    Over chips ``seed`` ... until ``rule`` is content. Raises VoltageError for a voltage outside
-    the technology's data.
+    Over chips ``seed`` ... until ``rule`` is content about ``bound``. Voltage and error rate of
+    the point are the lowest voltage's. Raises VoltageError for a voltage outside the technology's
+    data.
     """
     records = Records() if records is None else records
+    lowest = min(voltages.values(), default=1.0)
     with (progress or NoProgress()).task("chips at voltages of memories", rule.most) as task:
-        return _accuracy(study, voltages, rule, seed, records, task)
+        rate = study.technology.probability(lowest)
+        used = rule if rate else StopRule.fixed(rule.least)
+        found = _accuracies(study, voltages, used, seed, records, task, bound)
+    return CurvePoint(lowest, rate, tuple(found), len(rule.looks))
 
 
-def _accuracy(
+def _accuracies(
     study: Study,
     voltages: Mapping[str, float],
     rule: StopRule,
     seed: int,
     records: Records,
     task: Task,
-) -> Estimate:
+    bound: Bound | None = None,
+) -> list[float]:
     every = {name: study.technology.probability(voltage) for name, voltage in voltages.items()}
     rates = {name: rate for name, rate in every.items() if rate}
     key = value_hash([study.key, rates])
-    return share(
-        accuracies(study, key, rule, seed, records, task, lambda chip: study.faults(chip, rates))
+    return accuracies(
+        study, key, rule, seed, records, task, lambda chip: study.faults(chip, rates), bound
     )
 
 
@@ -185,7 +207,7 @@ class _Search:
     def _alone(self, name: str) -> dict[float, float]:
         found = {}
         for count, level in enumerate(reversed(self.levels), 1):
-            found[level] = self._measure({name: level}).accuracy.mean
+            found[level] = self._measure({name: level}).mean
             if found[level] < self._clean - self.loss:
                 self._skip(count)
                 break
@@ -218,7 +240,7 @@ class _Search:
         return max(0.0, *lost)
 
     def _good(self, found: Assignment) -> bool:
-        return found.accuracy.low >= self._clean - self.loss
+        return found.cautious >= self._clean - self.loss
 
     @property
     def _clean(self) -> float:
@@ -226,10 +248,10 @@ class _Search:
 
     def _measure(self, voltages: Mapping[str, float]) -> Assignment:
         """Accuracy with the named memories at these voltages and all others at vmin."""
-        accuracy = _accuracy(self.study, voltages, self.rule, self.seed, self.records, self.task)
+        found = _accuracies(self.study, voltages, self.rule, self.seed, self.records, self.task)
         whole = {name: voltages.get(name, 1.0) for name in self.energies}
         energy = sum(pj * self._energy_rel(whole[name]) for name, pj in self.energies.items())
-        return Assignment(whole, accuracy, energy / sum(self.energies.values()))
+        return Assignment(whole, tuple(found), energy / sum(self.energies.values()))
 
     def _skip(self, measured: int) -> None:
         """The levels after the first ``measured`` ones are not needed."""

@@ -41,16 +41,41 @@ def points(share: float) -> str:
 def answer(result: FaultsResult, found: Method) -> str:
     """How low the voltage can go and what that saves, in one line."""
     row = found.lowest
-    clean = f"{100 * result.accuracy_clean:.2f} %"
+    asked = bound(result)
     if found.next_lower_voltage_rel is None:
         where = f"runs at {row.voltage_rel:.3f} of Vmin, the lowest voltage asked for,"
     elif row.voltage_rel < 1:
         where = f"runs at {row.voltage_rel:.3f} of Vmin"
     else:
-        where = f"needs {row.voltage_rel:.3f} of Vmin to stay"
+        where = f"needs {row.voltage_rel:.3f} of Vmin to run"
+    return f"{where} {asked}: memory energy {_saved(found)} (95 % intervals over chips)"
+
+
+def bound(result: FaultsResult, clean: float | None = None) -> str:
+    """What is asked of chips, in words."""
+    clean = result.accuracy_clean if clean is None else clean
+    within = f"within {points(result.within)} of {100 * clean:.2f} %"
+    if result.yield_goal is None:
+        return f"{within} in the mean"
+    return f"with {100 * result.yield_goal:.4g} % of chips or more {within}"
+
+
+def open_question(result: FaultsResult, found: Method) -> str | None:
+    """What the chips leave open, and how many would say more, in one line; None: nothing."""
+    voltages = found.undecided_voltages_rel
+    if not voltages:
+        return None
+    names = (
+        f"{voltages[0]:.3f}" if len(voltages) == 1 else f"{voltages[-1]:.3f} to {voltages[0]:.3f}"
+    )
+    if result.chips_most < result.chips_needed:
+        return (
+            f"{names} of Vmin may do: {result.chips_most:,} chips are too few to show it, it takes "
+            f"{result.chips_needed:,} even where none loses anything"
+        )
     return (
-        f"{where} within {points(result.within)} of {clean}: memory energy {_saved(found)} "
-        f"({row.chips} chips, 95 % intervals)"
+        f"{names} of Vmin: {result.chips_most:,} chips leave it open; more may bring the voltage "
+        "down (--max-chips)"
     )
 
 
@@ -58,17 +83,17 @@ def own_answer(result: FaultsResult, found: PerMemory) -> str:
     """What a voltage for each memory saves against one for all, in one line, as judged."""
 
     def judged(supply: Supply) -> str:
-        kept = supply.accuracy_low >= found.accuracy_clean - result.within
-        return (
-            f"{_saved(supply)}, {100 * supply.accuracy_mean:.2f} % is "
-            f"{'' if kept else 'not '}within {points(result.within)}"
-        )
+        verdict = {True: "is", False: "is not", None: "is not shown to be"}[supply.kept]
+        seen = f"{100 * supply.accuracy_mean:.2f} % in the mean"
+        if result.yield_goal is not None:
+            seen = f"{100 * supply.share_good:.1f} % of chips within {points(result.within)}"
+        return f"{_saved(supply)}; {seen}, which {verdict} enough ({supply.chips:,} chips)"
 
     return (
         f"with a voltage for each memory: memory energy {judged(found.own)}; with "
-        f"{found.single_voltage_rel:.3f} of Vmin for all: {judged(found.single)} (judged on "
-        f"{found.own.chips} other chips and {found.images:,} other images, clean "
-        f"{100 * found.accuracy_clean:.2f} %)"
+        f"{found.single_voltage_rel:.3f} of Vmin for all: {judged(found.single)}; judged on "
+        f"other chips and {found.images:,} other images, where "
+        f"{100 * found.accuracy_clean:.2f} % are right without faults"
     )
 
 
@@ -102,19 +127,31 @@ def draw(result: FaultsResult) -> Markup:
     named = [(method_name(found.protection), found) for found in result.methods]
     several = len(result.methods) > 1
     curves = [_over_voltage(n, found, several) for n, found in enumerate(result.methods)]
+    yields = [_yields(n, found, several) for n, found in enumerate(result.methods)]
+    goal = None
+    if result.yield_goal is not None:
+        goal = 100 * result.yield_goal, f"{100 * result.yield_goal:.4g} % of chips"
     energy = [_over_energy(n, found, several) for n, found in enumerate(result.methods)]
     places, supplies = result.sensitivity, result.per_memory
     return render(
         "faults.html",
         f=result,
         clusters=_clusters(result.spatial),
-        answers=[(name, answer(result, found)) for name, found in named],
+        answers=[
+            (name, answer(result, found), open_question(result, found)) for name, found in named
+        ],
+        bound=bound(result),
+        loss=points(result.within),
         methods=named,
         name=method_name,
         lost=lost,
         curves=plot(
             curves, "Accuracy against voltage", "supply of the memories / Vmin", "accuracy, %",
             level=level, y_most=100,
+        ),
+        yields=plot(
+            yields, "Yield against voltage", "supply of the memories / Vmin", "chips, %",
+            level=goal, y_most=100,
         ),
         energy=plot(
             energy, "Accuracy against energy", "energy of the memories / bare memories at Vmin",
@@ -143,6 +180,17 @@ def _over_voltage(n: int, found: Method, several: bool) -> Series:
         # With several methods worst chips would hide the means.
         () if several else [(r.voltage_rel, 100 * r.accuracy_worst) for r in rows],
         (found.lowest.voltage_rel, 100 * found.lowest.accuracy_mean),
+    )
+
+
+def _yields(n: int, found: Method, several: bool) -> Series:
+    rows = found.curve
+    return Series(
+        method_name(found.protection) if several else "",
+        n,
+        [(r.voltage_rel, 100 * r.share_good) for r in rows],
+        [(r.voltage_rel, 100 * r.yield_low, 100 * r.yield_high) for r in rows],
+        chosen=(found.lowest.voltage_rel, 100 * found.lowest.share_good),
     )
 
 
