@@ -83,11 +83,11 @@ class RichProgress:
         from rich.progress import Progress as Bars
 
         self._bars = Bars(
-            TextColumn("  {task.description}"),
+            TextColumn("  {task.description}", markup=False),
             BarColumn(bar_width=28),
             TaskProgressColumn(),
             TimeRemainingColumn(elapsed_when_finished=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=Console(file=stream or sys.stderr),
             transient=True,
         )

@@ -8,6 +8,7 @@ and a resumed training ends with the very weights of an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import pickle
@@ -373,8 +374,10 @@ def _fingerprint(
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write ``state`` in one step: the file is whole or is the previous one."""
+    blob = io.BytesIO()
+    torch.save(state, blob)
     with whole_file(path) as file:
-        torch.save(state, file)
+        file.write(blob.getbuffer())
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -25,7 +25,7 @@ from hwsim.accelerator import (
 from hwsim.errors import HwsimError, MappingError, NetworkError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
 from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
-from hwsim.files import ArraySpec, read_arrays, read_bytes, write_json
+from hwsim.files import ArraySpec, named, read_arrays, read_bytes, write_json
 from hwsim.names import verilog_comment
 from hwsim.network import evaluate, load, network_hash, save
 from hwsim.network.reference import check_input
@@ -117,7 +117,10 @@ def generate(
         )
         task.advance()
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+        temporary_folder = tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name[:40]}."
+        )
+        with named(folder), temporary_folder as temporary:
             new = Path(temporary) / "new"
             new.mkdir()
             (new / VERILOG).write_text(text, encoding="utf-8")

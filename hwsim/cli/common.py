@@ -17,6 +17,7 @@ from hwsim.progress import Progress, make_progress
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 
 def _shipped_experiments(incomplete: str) -> list[str]:
@@ -68,7 +69,7 @@ class Output:
         """Print the result: ``document`` (with ``seed``) as JSON, or what ``people`` yields."""
         if self.as_json:
             head = {"command": self.command, "hwsim_version": __version__, "seed": None}
-            print(json.dumps({**head, **document}, indent=1, allow_nan=False))
+            print(json.dumps({**head, **document}, indent=1, allow_nan=False), flush=True)
             return
         console = make_console()
         for item in people():
@@ -82,7 +83,7 @@ def show_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def mark(ok: bool, *, stderr: bool = False) -> str:
+def mark(ok: bool, *, stderr: bool = False) -> Text:
     """A coloured check mark or cross; in words where the stream's encoding has no such signs."""
     sign, words, colour = ("✓", "ok", "green") if ok else ("✗", "FAILED", "red")
     stream = sys.stderr if stderr else sys.stdout
@@ -90,14 +91,24 @@ def mark(ok: bool, *, stderr: bool = False) -> str:
         sign.encode(stream.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
         sign = words
-    return f"[{colour}]{sign}[/]"
+    return styled((sign, colour))
+
+
+def styled(*parts: str | Text | tuple[str, str]) -> Text:
+    """A text of parts, those with a style as (text, style)."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A rich console; where no terminal sets the width, nothing is wrapped or cut."""
+    """A rich console; where no terminal sets the width, nothing is wrapped or cut.
+
+    It reads no markup: texts and the cells of tables are shown as they are. See ``styled``.
+    """
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     return console

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.cli.checks import check_experiment
-from hwsim.cli.common import Output, make_console, mark
+from hwsim.cli.common import Output, make_console, mark, styled
 
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
@@ -51,7 +51,7 @@ def bring_up_to_date(
         sign = mark(report.figures.get("passed", True), stderr=True)
         text = _summary(report.name, report.figures)
         style = "dim" if report.cached else "none"
-        console.print(f"  {sign} [{style}]{report.name:<9}{time:>8}[/]   {text}")
+        console.print(styled("  ", sign, " ", (f"{report.name:<9}{time:>8}", style), f"   {text}"))
 
     first = stages[0]
     if first.name == "train" and not workspace.is_current("train", first.key(config, workspace)):

@@ -208,7 +208,10 @@ def _found_voltages(path: Path, network: Network) -> float | dict[str, float]:
 def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]
     """(images, labels) of the experiment's data set, as the network reads them."""
     from hwsim.cli.experiment import load_experiment
+    from hwsim.cli.images import check_count
     from hwsim.cli.stages import dataset, network_images
 
     experiment = load_experiment(config)
-    return network_images(experiment, count), dataset(experiment.data).test_y[:count]
+    data = dataset(experiment.data)
+    check_count(count, len(data.test_x), data.name)
+    return network_images(experiment, count), data.test_y[:count]

@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from hwsim.network import Network
 
 
+def check_count(count: int | None, held: int, name: str) -> None:
+    """Raise DataError where ``--images`` asks for more than the set has."""
+    from hwsim.errors import DataError
+
+    if count is not None and count > held:
+        raise DataError(f"--images: must be 1..{held} (the test images of {name}), not {count}")
+
+
 def labelled_images(
     network: Network, data: str, path: str | None, count: int | None
 ) -> tuple[str, np.ndarray, np.ndarray]:
@@ -29,5 +37,6 @@ def labelled_images(
         raise DataError(
             f"{held.name}: images are {list(held.shape)}, the network reads {network.input}"
         )
+    check_count(count, len(held.test_x), held.name)
     x, y = held.test_x[:count], held.test_y[:count]
     return held.name, network_input(x, network.input.bits), y

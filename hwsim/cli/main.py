@@ -5,6 +5,7 @@ Exit codes: 0 success; 2 the user's error, one line on stderr; 130 interrupted; 
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -29,6 +30,8 @@ from hwsim.cli.common import show_any_text
 from hwsim.errors import HwsimError
 
 _INTERRUPTED = 130
+_LONGEST_LINE = 600
+_TOO_LARGE = re.compile(r"(--[\w-]+=)?[-+]?\d{19,}")
 
 app = typer.Typer(
     name="hwsim",
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _invoke(words: list[str], debug: bool) -> int:
     """Exit code of a command line; every error becomes one line on stderr."""
     try:
+        _check_words(words)
         code = app(words, prog_name="hwsim", standalone_mode=False)
         if code == _INTERRUPTED:  # typer's word for Ctrl-C
             _say("interrupted; run the same command again to resume")
@@ -97,6 +101,18 @@ def _invoke(words: list[str], debug: bool) -> int:
             raise
         _say(str(error))
         return 2
+    except OSError as error:
+        if debug:
+            raise
+        # A disk that is full, a folder that may not be written, a name that is too long, ...
+        names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        _say(": ".join([*names, error.strerror or str(error) or "cannot be read or written"]))
+        return 2
+    except MemoryError as error:
+        if debug:
+            raise
+        _say(f"needs more memory than there is ({error})")
+        return 2
     except Exception as error:
         if debug:
             raise
@@ -106,4 +122,21 @@ def _invoke(words: list[str], debug: bool) -> int:
 
 
 def _say(text: str) -> None:
-    print(f"hwsim: {' '.join(text.split())}", file=sys.stderr)
+    """One line for people, without what terminals take for commands."""
+    from hwsim.names import printable
+
+    print(f"hwsim: {printable(' '.join(text.split()), _LONGEST_LINE)}", file=sys.stderr)
+
+
+def _check_words(words: list[str]) -> None:
+    """Raise HwsimError for words that are right nowhere.
+
+    Empty ones, as an unset variable of a shell gives: nothing can be called so, and taken as a
+    path they would mean the current folder. Numbers of more digits than 64 bits hold.
+    """
+    for n, word in enumerate(words):
+        if _TOO_LARGE.fullmatch(word):
+            raise HwsimError(f"{word}: the number is too large")
+        if not word or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
+            place = word or (f"after {words[n - 1]}" if n else "argument")
+            raise HwsimError(f"{place}: is empty")

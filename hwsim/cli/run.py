@@ -18,6 +18,7 @@ from hwsim.cli.common import (
     example,
     make_console,
     mark,
+    styled,
 )
 from hwsim.cli.experiment import (
     bring_up_to_date,
@@ -52,7 +53,8 @@ def run(
     out = Output("run", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
         if not quiet:
-            make_console(stderr=True).print(f"[bold]{config.name}[/] in {workspace.folder}")
+            heading = styled((config.name, "bold"), f" in {workspace.folder}")
+            make_console(stderr=True).print(heading)
         result = run_experiment(config, workspace, out)
     document = {"folder": str(workspace.folder), **result.model_dump(mode="json")}
     out.finish(document, lambda: _summary(result, workspace.folder))
@@ -111,7 +113,6 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
 
 def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
 
     a, c, v = result.accuracy, result.accelerator, result.verification
@@ -121,8 +122,11 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     twin = f"{percent(a.float)} float twin, " if a.float is not None else ""
     table.add_row(
         "accuracy",
-        f"{twin}{percent(a.quantized)} quantized, [bold]{percent(a.integer)} integer[/] "
-        f"({a.test_images:,} test images)",
+        styled(
+            f"{twin}{percent(a.quantized)} quantized, ",
+            (f"{percent(a.integer)} integer", "bold"),
+            f" ({a.test_images:,} test images)",
+        ),
     )
     table.add_row(
         "network",
@@ -130,8 +134,11 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     )
     table.add_row(
         "cycles",
-        f"first output after {c.first_output_cycles:,}, frame latency {c.frame_latency_cycles:,}, "
-        f"[bold]a frame every {c.frame_interval_cycles:,}[/]",
+        styled(
+            f"first output after {c.first_output_cycles:,}, "
+            f"frame latency {c.frame_latency_cycles:,}, ",
+            (f"a frame every {c.frame_interval_cycles:,}", "bold"),
+        ),
     )
     table.add_row(
         "speed",
@@ -144,11 +151,13 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
         e = result.energy
         table.add_row(
             "energy",
-            f"[bold]{e.total_pj / 1e3:,.2f} nJ a frame[/] ({e.table}: {e.node_nm:g} nm memories "
-            f"at {e.voltage_v:g} V)",
+            styled(
+                (f"{e.total_pj / 1e3:,.2f} nJ a frame", "bold"),
+                f" ({e.table}: {e.node_nm:g} nm memories at {e.voltage_v:g} V)",
+            ),
         )
-    table.add_row("Verilog", f"{mark(v.passed)} {verification_line(v.model_dump())}")
+    table.add_row("Verilog", styled(mark(v.passed), " ", verification_line(v.model_dump())))
     for failure in v.failures[:5]:
-        table.add_row("", f"[red]{escape(failure)}[/]")
+        table.add_row("", styled((failure, "red")))
     table.add_row("report", str(folder / result.files.report))
     yield table

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hwsim.cli.common import Json, Output, Quiet, example, mark
+from hwsim.cli.common import Json, Output, Quiet, example, mark, styled
 from hwsim.cli.experiment import verification_line
 from hwsim.cli.tables import Grid
 
@@ -69,13 +69,11 @@ def verify(
 
 
 def _people(result: VerificationResult) -> Iterator[RenderableType]:
-    from rich.markup import escape
-
     from hwsim.cli.stages import verification_figures
 
     for name in result.edited:
-        yield f"[yellow]![/] {name} was edited after it was generated"
-    yield f"{mark(result.passed)} {verification_line(verification_figures(result))}"
+        yield styled(("!", "yellow"), f" {name} was edited after it was generated")
+    yield styled(mark(result.passed), " ", verification_line(verification_figures(result)))
     table = Grid("test", "cycle count", "predicted", "measured", words=2)
     for run in result.runs:
         for name, (predicted, measured) in run.figures.items():
@@ -83,7 +81,7 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
             table.add(run.test, name, f"{predicted:,}", f"{measured:,}", style=style)
     yield table
     for failure in result.failures:
-        yield f"{mark(False)} {escape(failure.text)}"
+        yield styled(mark(False), " ", failure.text)
     if result.correct is not None:
         yield f"{result.correct} of {result.images} images classified as labelled"
     if result.waves:

@@ -19,7 +19,7 @@ from hwsim.schema import Key, dotted, explain, suggestion
 class StrictModel(BaseModel):
     """Base of every configuration model: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)

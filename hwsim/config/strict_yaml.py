@@ -7,6 +7,7 @@ ten, and what would be dropped or guessed silently is an error with its line.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,11 @@ def _build(node: yaml.Node, key: Key, lines: dict[Key, int], file: Path | str) -
             lines[(*key, index)] = item.start_mark.line + 1
         return [_build(item, (*key, n), lines, file) for n, item in enumerate(node.value)]
     assert isinstance(node, yaml.ScalarNode)
-    return _scalar(node.value) if node.style is None else node.value
+    value = _scalar(node.value) if node.style is None else node.value
+    # What is larger than a float, or than the integers that NumPy and the kernels know.
+    if (type(value) is int and value.bit_length() > 63) or value in (math.inf, -math.inf):
+        raise ConfigError("the number is too large", file=f"{file}:{line}", key=dotted(key) or None)
+    return value
 
 
 def _scalar(text: str) -> Any:

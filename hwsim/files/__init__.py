@@ -9,6 +9,7 @@ from hwsim.files.documents import Count, Document, Sha256, Share, Version1, pars
 from hwsim.files.paths import (
     RelativePath,
     inside,
+    named,
     read_bytes,
     read_text,
     remove,
@@ -26,6 +27,7 @@ __all__ = [
     "Share",
     "Version1",
     "inside",
+    "named",
     "parse_json",
     "read_array",
     "read_arrays",

@@ -22,28 +22,38 @@ _LONGEST = 400
 
 
 @contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of the system in this block that name no file, or a temporary one, name ``path``."""
+    try:
+        yield
+    except OSError as error:
+        # Whoever notices that a disk is full has no name at hand.
+        name = Path(str(error.filename)).name
+        if error.filename is None or name.startswith(f".{path.name[:40]}."):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write, which takes the place of ``path`` when the block ends.
 
     After an error or interruption ``path`` is what it was before, and nothing else is left. Its
     folder must exist. Raises OSError naming ``path``.
     """
-    temporary = None
-    try:
+    with named(path):
         # Short, so that every name that the folder can hold can be written.
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        # mkstemp's files are for their owner alone.
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException as error:
-        if temporary is not None:
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+            # mkstemp's files are for their owner alone.
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
-            error.filename, error.filename2 = str(path), None
-        raise
+            raise
 
 
 def write_text(path: Path, text: str) -> None:
