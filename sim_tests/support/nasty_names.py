@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from hwsim.names import LONGEST_OP, is_op_name
 from hwsim.network import INPUT, Network
 
 FIXED = (
@@ -29,7 +30,16 @@ FIXED = (
         "bank_0_0",
         "x__DOT__y",
     ),
-    *("accelerator", "bench", "top", "x_control", "stage_x_control", "weight_word", "product_0"),
+    *(
+        "accelerator",
+        "bench",
+        "top",
+        "x_control",
+        "stage_x_control",
+        "weight_word",
+        "product_0",
+        "m" * LONGEST_OP,
+    ),
 )
 
 
@@ -44,7 +54,7 @@ def nasty_names(network: Network, rng: np.random.Generator) -> dict[str, str]:
             wishes += [f"resize_{a}", f"{a}_b", f"{a}__{b}", f"{b}__resize_{a}", f"fifo_{a}"]
             wishes += [f"{INPUT}__{a}", f"stage_{a}", f"{a}_control", f"{a}_q", a.swapcase()]
             wishes = wishes[1:] if rng.random() < 0.9 else wishes
-        open_ = [name for name in wishes if name not in made and name != INPUT]
+        open_ = [n for n in wishes if n not in made and n != INPUT and is_op_name(n)]
         made.append(str(rng.choice(open_)) if open_ else free.pop())
     return dict(zip((op.name for op in network.ops), made, strict=True))
 
