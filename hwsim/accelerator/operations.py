@@ -3,7 +3,7 @@
 Counted is what the datapath does in every step, in folded lanes past the last channel too: those
 lanes toggle like all others. An n:1 multiplexer is n - 1 two-input ones. Requantizers count once
 per lane and beat that leaves the stage. Counters, addresses and pipeline registers are not
-counted.
+counted, nor what starts, holds or clears a value (zeros outside the image, accumulators).
 """
 
 from __future__ import annotations
