@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
-import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.config.training import DataConfig
-from hwsim.errors import DataError
+from hwsim.errors import DataError, StorageError
+from hwsim.files import ArraySpec, read_arrays
 
+LIMIT = 4 << 30
+"""Bytes of a data set's file, unpacked."""
 _IDX_FILES = {
     "train_x": "train-images-idx3-ubyte",
     "train_y": "train-labels-idx1-ubyte",
@@ -129,24 +132,36 @@ def _folder(config: DataConfig, names: list[list[str]], usual: str) -> Path:
     )
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, count: int = -1) -> bytes:
+    """The first ``count`` bytes, or all of a file that may have LIMIT; unpacked where it ends in
+    .gz. Raises DataError."""
     try:
-        blob = path.read_bytes()
-        return gzip.decompress(blob) if path.suffix == ".gz" else blob
+        if not path.is_file():
+            raise DataError(f"{path}: is not a file")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            blob = file.read(LIMIT + 1 if count < 0 else count)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read or is truncated ({error})") from None
+    if len(blob) > LIMIT:
+        raise DataError(f"{path}: has more than {LIMIT} bytes")
+    return blob
 
 
 def read_idx(path: Path) -> np.ndarray:
     """Read one IDX file of unsigned bytes, gzipped when it ends in .gz; raises DataError."""
-    blob = _read(path)
-    if len(blob) < 4 or blob[:3] != b"\0\0\x08" or not 1 <= blob[3] <= 4:
+    head = _read(path, 20)
+    if len(head) < 4 or head[:3] != b"\0\0\x08" or not 1 <= head[3] <= 4:
         raise DataError(f"{path}: is not an IDX file of unsigned bytes")
-    header = 4 + 4 * blob[3]
-    shape = [int.from_bytes(blob[i : i + 4], "big") for i in range(4, header, 4)]
-    expected = header + int(np.prod(shape, dtype=np.int64))
+    header = 4 + 4 * head[3]
+    shape = [int.from_bytes(head[i : i + 4], "big") for i in range(4, header, 4)]
+    expected = header + math.prod(shape)
+    if expected > LIMIT:
+        raise DataError(f"{path}: its header asks for {expected} bytes, at most {LIMIT} are read")
+    # One byte more tells whether there are more.
+    blob = _read(path, expected + 1)
     if len(blob) != expected:
-        raise DataError(f"{path}: has {len(blob)} bytes, its header asks for {expected}")
+        size = len(blob) if len(blob) < expected else "more"
+        raise DataError(f"{path}: has {size} bytes, its header asks for {expected}")
     return np.frombuffer(blob, np.uint8, offset=header).reshape(shape)
 
 
@@ -188,25 +203,20 @@ def _cifar(config: DataConfig) -> Dataset:
 
 def _npz(path: Path) -> Dataset:
     """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis."""
-    arrays = {}
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            for key in _IDX_FILES:
-                if key not in file:
-                    raise DataError(f"{path}: lacks the array '{key}'")
-                arrays[key] = file[key]
-    except FileNotFoundError:
+    if not path.exists():
         raise DataError(
             f"npz not found: put a file with train_x, train_y, test_x, test_y at {path}"
-        ) from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError) as error:
-        raise DataError(f"{path}: is not a plain .npz file, or is truncated ({error})") from None
+        )
+    pictures, labels = ArraySpec("biuf"), ArraySpec("iu", (None,))
+    expected = {key: pictures if key.endswith("x") else labels for key in _IDX_FILES}
+    try:
+        arrays = read_arrays(path, expected, limit=LIMIT, others=True)
+    except StorageError as error:
+        raise DataError(str(error)) from None
     for key in ("train_x", "test_x"):
         if arrays[key].ndim == 3:
             arrays[key] = arrays[key][:, np.newaxis]
     for key in ("train_y", "test_y"):
-        if not np.issubdtype(arrays[key].dtype, np.integer):
-            raise DataError(f"{path}: {key} must hold integers, not {arrays[key].dtype}")
         arrays[key] = arrays[key].astype(np.int64)
-    labels = arrays["train_y"]
-    return Dataset(path.stem, classes=int(labels.max(initial=0)) + 1, **arrays)
+    classes = int(arrays["train_y"].max(initial=0)) + 1
+    return Dataset(path.stem, classes=classes, **arrays)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,7 @@ def test_incomplete_set_names_the_missing_file(tmp_path):
         (b"\0\0\x0d\x01\0\0\0\x01", "is not an IDX file of unsigned bytes"),
         (idx(np.zeros((6, 28, 28), np.uint8))[:-1], "its header asks for 4720"),
         (idx(np.zeros((6, 28, 28), np.uint8)) + b"\0", "its header asks for 4720"),
+        (b"\0\0\x08\x03" + 12 * b"\xff", "at most 4294967296 are read"),
         (idx(np.zeros(6, np.uint8)), "has 1 dimensions"),
         (idx(np.zeros((5, 28, 28), np.uint8)), r"train_y must be int64 \[5\]"),
     ],
@@ -164,10 +166,10 @@ def test_npz(tmp_path):
     [
         ({"test_y": None}, "lacks the array 'test_y'"),
         ({"train_x": np.zeros((2, 5, 7))}, "train_x must be uint8"),
-        ({"train_y": np.zeros(2)}, "train_y must hold integers"),
+        ({"train_y": np.zeros(2)}, "train_y: must hold integers, not float64"),
         ({"test_y": np.array([0, 4])}, r"test_y must be 0\.\.3, not 0\.\.4"),
         ({"test_x": np.zeros((2, 5, 6), np.uint8)}, "pictures of one shape"),
-        ({"test_x": np.array([{}, {}], object)}, "is not a plain .npz file"),
+        ({"test_x": np.array([{}, {}], object)}, "is not an .npz file, or is damaged"),
     ],
 )
 def test_malformed_npz(tmp_path, change, message):
@@ -178,11 +180,34 @@ def test_malformed_npz(tmp_path, change, message):
         load_data(DataConfig(set="npz", path=str(path)))
 
 
+def test_npz_with_more_in_it(tmp_path):
+    path = tmp_path / "mine.npz"
+    np.savez(path, **npz_arrays(), valid_x=np.array([{}], object), allow_pickle=True)
+    assert load_data(DataConfig(set="npz", path=str(path))).classes == 4
+
+
+def test_gzip_that_unpacks_to_more_than_its_header_says(tmp_path):
+    """What follows the pictures is not unpacked, so it takes no memory."""
+    arrays = write_idx_set(tmp_path, zipped=True)
+    path = tmp_path / f"{IDX[0]}.gz"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(idx(arrays[0]))
+        for _ in range(64):
+            file.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match="has more bytes, its header asks for 4720"):
+            load_data(DataConfig(set="mnist", path=str(tmp_path)))
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("blob", [b"", b"PK\x03\x04 nonsense", b"\x93NUMPY"])
 def test_npz_that_is_none(tmp_path, blob):
     path = tmp_path / "mine.npz"
     path.write_bytes(blob)
-    with pytest.raises(DataError, match="is not a plain .npz file, or is truncated"):
+    with pytest.raises(DataError, match="is not an .npz file, or is damaged"):
         load_data(DataConfig(set="npz", path=str(path)))
 
 

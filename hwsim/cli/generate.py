@@ -186,18 +186,11 @@ def _voltages(text: str, network: Network) -> float | dict[str, float]:
 
 
 def _found_voltages(path: Path, network: Network) -> float | dict[str, float]:
-    from pydantic import ValidationError
-
     from hwsim.errors import ConfigError
-    from hwsim.faults.result import FaultsResult
+    from hwsim.faults.result import load_faults
     from hwsim.network import network_hash
 
-    try:
-        found = FaultsResult.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})", key="--voltage") from None
-    except ValidationError:
-        raise ConfigError(f"{path}: is not a result of hwsim faults", key="--voltage") from None
+    found = load_faults(path)
     if found.network_sha256 != network_hash(network):
         raise ConfigError(f"{path}: is of another network", key="--voltage")
     if found.per_memory is None:

@@ -165,7 +165,7 @@ def accuracies(
     while not rule.done(values, bound):
         chip = seed + len(values)
         right = records.get(key, chip)
-        if right is None:
+        if right is None or right > study.images:  # or a count that cannot be
             right = study.right(faults(chip))
             records.add(key, chip, right)
         values.append(right / study.images)

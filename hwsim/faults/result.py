@@ -7,16 +7,22 @@ explains each key.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, model_validator
 
 from hwsim.errors import StorageError
+from hwsim.files import Count, Document, Sha256, Share, Version1, read_json
+from hwsim.names import Line
 
 FAULTS = "faults.json"
 
+VoltageRel = Annotated[float, Field(gt=0, le=100)]
+"""A voltage relative to vmin."""
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+class _Section(Document):
+    model_config = ConfigDict(serialize_by_alias=True, strict=False)
 
 
 class _Chips(_Section):
@@ -28,14 +34,14 @@ class _Chips(_Section):
     to say.
     """
 
-    chips: int
-    accuracy_mean: float
-    accuracy_low: float
-    accuracy_high: float
-    accuracy_worst: float
-    share_good: float = Field(alias="yield")
-    yield_low: float
-    yield_high: float
+    chips: Count
+    accuracy_mean: Share
+    accuracy_low: Share
+    accuracy_high: Share
+    accuracy_worst: Share
+    share_good: Annotated[Share, Field(alias="yield")]
+    yield_low: Share
+    yield_high: Share
     kept: bool | None
 
 
@@ -46,9 +52,9 @@ class VoltageRow(_Chips):
     bare memories at vmin, at nominal voltage.
     """
 
-    voltage_rel: float
-    bit_error_rate: float
-    accuracies: list[float]
+    voltage_rel: VoltageRel
+    bit_error_rate: Share
+    accuracies: list[Share]
     energy_rel_vmin: float
     energy_rel_nominal: float
 
@@ -64,16 +70,22 @@ class Method(_Section):
     share of the bare memories' at nominal voltage.
     """
 
-    protection: str
-    curve: list[VoltageRow]
-    lowest_voltage_rel: float
-    next_lower_voltage_rel: float | None
-    undecided_voltages_rel: list[float]
+    protection: Line
+    curve: Annotated[list[VoltageRow], Field(min_length=1)]
+    lowest_voltage_rel: VoltageRel
+    next_lower_voltage_rel: VoltageRel | None
+    undecided_voltages_rel: list[VoltageRel]
     energy_saved_vs_vmin: float
     energy_saved_vs_nominal: float
     accelerator_energy_saved_vs_nominal: float
     check_bits_share: float
     gates_share: float
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if self.lowest_voltage_rel not in [row.voltage_rel for row in self.curve]:
+            raise ValueError("lowest_voltage_rel must be a voltage of curve")
+        return self
 
     @property
     def lowest(self) -> VoltageRow:
@@ -84,9 +96,9 @@ class Method(_Section):
 class Difference(_Section):
     """Accuracy of ``protection`` minus that of the first one on the same chips, 95 % interval."""
 
-    protection: str
-    voltage_rel: float
-    chips: int
+    protection: Line
+    voltage_rel: VoltageRel
+    chips: Count
     mean: float
     low: float
     high: float
@@ -95,9 +107,9 @@ class Difference(_Section):
 class PartLoss(_Section):
     """Accuracy that is lost when one part alone fails; mean and 95 % interval over ``chips``."""
 
-    name: str
-    cells: int
-    chips: int
+    name: Line
+    cells: Count
+    chips: Count
     loss_mean: float
     loss_low: float
     loss_high: float
@@ -106,8 +118,8 @@ class PartLoss(_Section):
 class SensitivityMap(_Section):
     """What faults cost by place, at one voltage, with the first protection."""
 
-    voltage_rel: float
-    bit_error_rate: float
+    voltage_rel: VoltageRel
+    bit_error_rate: Share
     memories: list[PartLoss]
     bits: list[PartLoss]
 
@@ -117,10 +129,10 @@ class MemorySupply(_Section):
     nominal voltage; it is what the voltages were chosen by.
     """
 
-    name: str
+    name: Line
     energy_pj: float
-    voltage_rel: float
-    bit_error_rate: float
+    voltage_rel: VoltageRel
+    bit_error_rate: Share
 
 
 class Supply(_Chips):
@@ -141,19 +153,19 @@ class PerMemory(_Section):
     faults.
     """
 
-    search_chips: int
-    search_images: int
-    images: int
-    accuracy_clean: float
+    search_chips: Count
+    search_images: Count
+    images: Annotated[int, Field(ge=1)]
+    accuracy_clean: Share
     memories: list[MemorySupply]
     own: Supply
-    single_voltage_rel: float
+    single_voltage_rel: VoltageRel
     single: Supply
 
     @property
     def shares(self) -> list[tuple[MemorySupply, float]]:
         """Memories with their shares of the energy, the largest first."""
-        whole = sum(memory.energy_pj for memory in self.memories)
+        whole = sum(memory.energy_pj for memory in self.memories) or 1.0
         ordered = sorted(self.memories, key=lambda memory: -memory.energy_pj)
         return [(memory, memory.energy_pj / whole) for memory in ordered]
 
@@ -169,8 +181,8 @@ class CellMap(_Section):
     holds: str
     reads: str | None = None
     interleave: int = 1
-    rows: int
-    columns: int
+    rows: Count
+    columns: Count
     repetitions: float
 
 
@@ -184,29 +196,29 @@ class FaultsResult(Method):
     of bare accesses in a frame at nominal voltage, and its share of the accelerator's energy.
     """
 
-    format: int = 1
-    hwsim_version: str
-    seed: int
-    network: str
-    network_sha256: str
+    format: Version1 = 1
+    hwsim_version: Line
+    seed: Count
+    network: Line
+    network_sha256: Sha256
     data: str
-    images: int
+    images: Annotated[int, Field(ge=1)]
     technology: str
     technology_description: str
-    nominal_voltage_rel: float
+    nominal_voltage_rel: VoltageRel
     spatial: dict[str, float]
     map: CellMap | None = None
     memories: list[str]
-    memory_bits: int
-    within: float
-    yield_goal: float | None
-    looks: int
-    chips_most: int
-    chips_needed: int
-    accuracy_clean: float
-    accuracy_clean_low: float
-    accuracy_clean_high: float
-    energy_table: str
+    memory_bits: Count
+    within: Share
+    yield_goal: Share | None
+    looks: Count
+    chips_most: Count
+    chips_needed: Count
+    accuracy_clean: Share
+    accuracy_clean_low: Share
+    accuracy_clean_high: Share
+    energy_table: Line
     memory_energy_pj: float
     memory_energy_share: float
     others: list[Method] = []
@@ -221,13 +233,8 @@ class FaultsResult(Method):
 
 
 def load_faults(path: Path | str) -> FaultsResult:
-    """Read ``faults.json``; raises StorageError when it is missing or something else."""
-    path = Path(path)
+    """Read ``faults.json``; raises StorageError naming file and key."""
     try:
-        return FaultsResult.model_validate_json(path.read_text(encoding="utf-8"), strict=True)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (UnicodeDecodeError, ValidationError):
-        raise StorageError(
-            f"{path}: is not a result of this version of hwsim; run hwsim faults again"
-        ) from None
+        return read_json(path, FaultsResult)
+    except StorageError as error:
+        raise StorageError(f"{error} (it must be of this version: hwsim faults)") from None

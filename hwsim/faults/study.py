@@ -9,16 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hwsim import __version__
 from hwsim.accelerator import Pipeline
-from hwsim.errors import NetworkError, OutputError
+from hwsim.errors import NetworkError, OutputError, StorageError
 from hwsim.execute import Executor
 from hwsim.faults.chip import Chip, FaultSource, Spatial
 from hwsim.faults.design import (
@@ -32,10 +32,14 @@ from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.faults.map import FaultMap
 from hwsim.faults.technology import MemoryTechnology
+from hwsim.files import Count, Document, parse_json, read_bytes
+from hwsim.names import Line
 from hwsim.network import ArgMax, network_hash
 from hwsim.run.files import code_hash, value_hash
 from hwsim.run.mapping import mapping_of
 
+_LIMIT = 1 << 30
+"""Bytes of a file of records."""
 _CODE = tuple(f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "network"))
 
 
@@ -142,6 +146,14 @@ class Study:
         return [used.seed, used.interleave, used.technology.model_dump(mode="json")]
 
 
+class Record(Document):
+    """One line of ``Records``. key: of the study and its question; seed: of the chip."""
+
+    key: Line
+    seed: Count
+    right: Count
+
+
 class Records:
     """Right answers that were counted before: a line of JSON each, or in memory only.
 
@@ -154,9 +166,9 @@ class Records:
         text = ""
         if path is not None and path.exists():
             try:
-                text = path.read_text(encoding="utf-8", errors="replace")
-            except OSError as error:
-                raise OutputError(f"{path}: cannot be read ({error.strerror})") from None
+                text = read_bytes(path, _LIMIT).decode(errors="replace")
+            except StorageError as error:
+                raise OutputError(str(error)) from None
         self._right = _parse(text.splitlines())
         self._torn = bool(text) and not text.endswith("\n")
 
@@ -184,9 +196,7 @@ class Records:
 def _parse(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     found = {}
     for line in lines:
-        try:
-            record: dict[str, Any] = json.loads(line)
-            found[str(record["key"]), int(record["seed"])] = int(record["right"])
-        except (ValueError, TypeError, KeyError):
-            continue
+        with suppress(StorageError):
+            record = parse_json(line, Record, "")
+            found[record.key, record.seed] = record.right
     return found
