@@ -169,14 +169,14 @@ class StageTime(Document):
 class Epoch(Document):
     """One epoch of a training, in ``train/history.json``; see ``models/train.py``."""
 
-    model_config = ConfigDict(extra="allow")
-
     epoch: Count
     loss: float
     train_accuracy: Share
     test_accuracy: Share
     frozen: bool
     wall_seconds: float
+    learning_rate: float
+    cpu_seconds: float
 
 
 class History(Document):

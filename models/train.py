@@ -13,6 +13,7 @@ import json
 import math
 import pickle
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from hwsim.config.training import ModelConfig, TrainingConfig
 from hwsim.errors import OutputError, StorageError
-from hwsim.files import whole_file
+from hwsim.files import read_bytes, whole_file
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset
 from hwsim.models.export import network_input, predict
@@ -35,6 +36,7 @@ from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
 from hwsim.progress import NoProgress, Progress, Task
+from hwsim.result import Epoch
 
 _FORMAT = 1
 _SILENT = NoProgress()
@@ -55,6 +57,12 @@ class EpochRecord:
     frozen: bool
     wall_seconds: float
     cpu_seconds: float
+
+
+_OTHER_CONTENT = (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
+"""What torch says of states that are not of this model, or of no model."""
+_LARGEST = 2 << 30
+"""Bytes of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -340,9 +348,14 @@ class _Run:
                 f"{self.path}: belongs to another data set, model, training or seed; "
                 "use another folder or delete it"
             )
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = [EpochRecord(**record) for record in state["history"]]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history = [
+                EpochRecord(**dict(Epoch.model_validate(record))) for record in state["history"]
+            ]
+        except _OTHER_CONTENT:
+            raise StorageError(f"{self.path}: is damaged; delete it to start over") from None
 
 
 def load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
@@ -351,7 +364,7 @@ def load_initial(model: ConvNet, path: Path, device: torch.device) -> None:
         raise OutputError(f"training.initial: {path} is not there; name a network.pt or final.pt")
     try:
         model.load_state_dict(load_checkpoint(path, device)["model"])
-    except (KeyError, RuntimeError, TypeError):
+    except _OTHER_CONTENT:
         raise OutputError(
             f"training.initial: {path} is not a checkpoint of this model (same section model but "
             "for number formats)"
@@ -383,8 +396,24 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a checkpoint without executing anything in it; raises StorageError."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        blob = io.BytesIO(read_bytes(path, _LARGEST))
+        with zipfile.ZipFile(blob) as archive:
+            # torch.load would unpack whatever the members say they hold.
+            packed = sum(member.file_size for member in archive.infolist())
+        if packed > _LARGEST:
+            raise ValueError(f"unpacks to {packed} bytes, at most {_LARGEST} are allowed")
+        state = torch.load(blob, map_location=device, weights_only=True)
+    except StorageError:
+        raise
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+    ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise StorageError(
             f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -192,7 +193,10 @@ class Malicious:
         return Path.touch, (Path("executed"),)
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign", "pickle", "version", "empty"])
+DAMAGES = ["truncated", "foreign", "pickle", "version", "empty", "bomb"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_checkpoint(digits, tmp_path, monkeypatch, damage):
     monkeypatch.chdir(tmp_path)
     config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
@@ -207,11 +211,34 @@ def test_damaged_checkpoint(digits, tmp_path, monkeypatch, damage):
         path.write_bytes(pickle.dumps({"format": 1, "model": Malicious()}, protocol=2))
     elif damage == "version":
         torch.save({"format": 99}, path)
+    elif damage == "bomb":
+        monkeypatch.setattr("hwsim.models.train._LARGEST", 2 * len(blob))
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("archive/data/zeros", bytes(2 * len(blob)))
+        assert path.stat().st_size < 2 * len(blob)
     else:
         path.write_bytes(b"")
     with pytest.raises(StorageError, match=r"network\.pt: is not a checkpoint.*delete it"):
         train(digits, MODEL, config, seed=0, folder=tmp_path)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("key", ["model", "optimizer", "history"])
+def test_checkpoints_of_other_content(digits, tmp_path, key):
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    train(digits, MODEL, config, seed=0, folder=tmp_path)
+    path = tmp_path / "network.pt"
+    state = load_checkpoint(path)
+    for value in (None, 3, [], {}, [{"epoch": "x"}], [3], {"state": 3}):
+        if (key, value) == ("history", []):
+            continue
+        save_checkpoint(path, {**state, key: value})
+        with pytest.raises(StorageError, match=r"network\.pt: is damaged; delete it"):
+            train(digits, MODEL, config, seed=0, folder=tmp_path)
+    del state[key]
+    save_checkpoint(path, state)
+    with pytest.raises(StorageError, match=r"network\.pt: is damaged; delete it"):
+        train(digits, MODEL, config, seed=0, folder=tmp_path)
 
 
 def test_checkpoint_without_execution(digits, tmp_path):

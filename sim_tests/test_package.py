@@ -115,7 +115,8 @@ def calls_without_encoding(tree: ast.AST) -> list[str]:
             or (
                 name in ("open", "fdopen", "TemporaryFile", "NamedTemporaryFile")
                 and not any("b" in mode for mode in modes)
-                and ast.unparse(node.func) not in ("archive.open", "os.open")  # of bytes
+                and ast.unparse(node.func)
+                not in ("archive.open", "gzip.open", "os.open")  # of bytes
             )
             or bool({"text", "universal_newlines"} & given.keys())
         )
