@@ -36,7 +36,7 @@ from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
 from hwsim.progress import NoProgress, Progress, Task
-from hwsim.result import Epoch
+from hwsim.result import History
 
 _FORMAT = 1
 _SILENT = NoProgress()
@@ -61,6 +61,11 @@ class EpochRecord:
 
 _OTHER_CONTENT = (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
 """What torch says of states that are not of this model, or of no model."""
+_BROKEN = (
+    OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)  # fmt: skip
+"""What torch and zipfile say of files that are no checkpoints."""
 _LARGEST = 2 << 30
 """Bytes of a checkpoint."""
 
@@ -351,9 +356,8 @@ class _Run:
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.history = [
-                EpochRecord(**dict(Epoch.model_validate(record))) for record in state["history"]
-            ]
+            history = History.model_validate({"network": state["history"]})
+            self.history = [EpochRecord(**dict(record)) for record in history.network]
         except _OTHER_CONTENT:
             raise StorageError(f"{self.path}: is damaged; delete it to start over") from None
 
@@ -402,18 +406,9 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
             packed = sum(member.file_size for member in archive.infolist())
         if packed > _LARGEST:
             raise ValueError(f"unpacks to {packed} bytes, at most {_LARGEST} are allowed")
+        blob.seek(0)
         state = torch.load(blob, map_location=device, weights_only=True)
-    except StorageError:
-        raise
-    except (
-        zipfile.BadZipFile,
-        OSError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        pickle.UnpicklingError,
-    ) as error:
+    except _BROKEN as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise StorageError(
             f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"
