@@ -43,6 +43,24 @@ class Accuracy(Document):
     test_images: Count
 
 
+class Machine(Document):
+    """What the training ran on: the same seed gives the same weights where all this is the same.
+
+    device: ``cpu``, or the GPU's name. cpu_capability: vector instructions that torch uses, as
+    ``AVX2``. threads: of the training. blas: library that torch was built with.
+    """
+
+    device: Line
+    cpu: Line
+    cpu_capability: Line
+    threads: Count
+    blas: Line
+
+
+Confusion = list[list[Count]]
+"""``confusion[label][answer]``: test images of class ``label`` that the integers answer so."""
+
+
 class NetworkSize(Document):
     """What the integer network holds; ``weight_bits`` counts taps and weight codes."""
 
@@ -198,7 +216,9 @@ class Result(Document):
     network_sha256: Sha256
     verilog_sha256: Sha256
     tools: dict[str, str]
+    machine: Machine
     accuracy: Accuracy
+    confusion: Confusion
     network: NetworkSize
     accelerator: Accelerator
     stages: list[StageCycles]
@@ -223,6 +243,7 @@ class Trained(Reported):
     float: Share | None
     quantized: Share
     epochs: Count
+    machine: Machine
 
 
 class Exported(Reported):
@@ -243,6 +264,35 @@ class Evaluated(Reported):
     golden: Share
     agreement: Share
     test_images: Count
+    confusion: Confusion
+
+
+class SlowestPath(Document):
+    """The path that limits the clock: the registers at its ends, and its time."""
+
+    start: str
+    end: str
+    logic_ns: float
+    routing_ns: float
+
+
+SYNTHESIS = "synthesis.json"
+
+
+class Synthesis(Document):
+    """What ``hwsim synth`` leaves in ``SYNTHESIS`` beside the Verilog of that hash.
+
+    resources: lut, ff, carry, bram, dsp. cells: count by cell type. fmax_mhz, slowest: null for
+    families that are only mapped.
+    """
+
+    verilog_sha256: Sha256
+    target: Line
+    resources: dict[str, float]
+    fmax_mhz: float | None
+    slowest: SlowestPath | None
+    cells: dict[str, Count]
+    tools: dict[str, str]
 
 
 class Simulated(Reported):

@@ -105,7 +105,7 @@ def train(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    job = _Job(data, training, seed, _device(training.device), progress)
+    job = _Job(data, training, seed, training_device(training.device), progress)
     with _threads(training.threads):
         twin = None
         if training.twin_epochs != 0:
@@ -138,7 +138,8 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _device(name: str) -> torch.device:
+def training_device(name: str) -> torch.device:
+    """The device that ``training.device`` asks for; raises OutputError without a GPU."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():

@@ -6,6 +6,7 @@ The accelerator is mapped by itself, without pins and with the ports that only o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -14,7 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hwsim.files import write_json
 from hwsim.progress import NoProgress, Progress
+from hwsim.result import SYNTHESIS
 from hwsim.rtl import tools
 from hwsim.rtl.emit import TOP, VERILOG, ports, read_folder
 from hwsim.rtl.tools import ToolError
@@ -88,9 +91,10 @@ class SynthesisResult:
     """What synthesis found. resources: lut, ff, carry, bram, dsp. cells: count by cell type.
 
     fmax_mhz, slowest: highest clock after placement and routing and what limits it, None for
-    families that are only mapped.
+    families that are only mapped. verilog_sha256: of the ``accelerator.v`` that was mapped.
     """
 
+    verilog_sha256: str
     target: str
     resources: Mapping[str, float]
     fmax_mhz: float | None
@@ -129,9 +133,10 @@ def synth(
     progress = progress or NoProgress()
     emitted = read_folder(folder)
     family = TARGETS[target]
+    verilog = (emitted.folder / VERILOG).read_bytes()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        (work / VERILOG).write_bytes((emitted.folder / VERILOG).read_bytes())
+        (work / VERILOG).write_bytes(verilog)
         (work / "core.v").write_text(_core(ports(emitted.pipeline)), encoding="utf-8")
         with progress.task(f"map to {target}"):
             _yosys(
@@ -145,10 +150,11 @@ def synth(
             with progress.task("place and route"):
                 fmax, slowest = _place(work)
     resources = _resources(family, cells)
-    result = SynthesisResult(target, resources, fmax, slowest, cells, tools.versions())
-    (emitted.folder / "synthesis.json").write_text(
-        json.dumps(result.to_json(), indent=1) + "\n", encoding="utf-8"
-    )
+    result = SynthesisResult(
+        hashlib.sha256(verilog).hexdigest(), target, resources, fmax, slowest, cells,
+        tools.versions(),
+    )  # fmt: skip
+    write_json(emitted.folder / SYNTHESIS, result.to_json())
     return result
 
 

@@ -9,11 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from hwsim import __version__
 from hwsim.cli.main import main
+from hwsim.config.training import DataConfig
+from hwsim.models.data import load_data
 from hwsim.network import load, network_hash
+from hwsim.report import SECTIONS, build_report
 from hwsim.result import Result, load_result
 
 TINY = """\
@@ -121,6 +126,15 @@ def test_result(finished: Path) -> None:
     for stage, kinds in result.energy.by_stage_and_kind.items():
         assert sum(kinds.values()) == pytest.approx(result.energy.by_stage[stage])
     assert [time.name for time in result.times] == STAGES[:-1]
+    assert len(result.confusion) == 10
+    assert sum(map(sum, result.confusion)) == 355
+    right = sum(row[label] for label, row in enumerate(result.confusion))
+    assert right == round(355 * result.accuracy.integer)
+    data = load_data(DataConfig(set="digits"))
+    assert [sum(row) for row in result.confusion] == np.bincount(data.test_y).tolist()
+    assert result.machine.device == "cpu"
+    assert result.machine.cpu_capability == torch.backends.cpu.get_cpu_capability()
+    assert result.machine.threads == torch.get_num_threads()
 
 
 def test_documented_keys() -> None:
@@ -175,6 +189,27 @@ def test_only_dependent_stages_are_redone(capsys: Any, copy: Path) -> None:
     redone = {"simulate", "generate", "report"}
     assert stages(err) == {name: name not in redone for name in STAGES}
     assert load_result(copy / "out" / "result.json").accelerator.clock_mhz == 50
+
+
+def test_sections_of_ones_own(capsys: Any, copy: Path, monkeypatch: Any) -> None:
+    """They are in the report as long as they are named, and drawn anew when they change."""
+    monkeypatch.setattr("hwsim.report.sections.SECTIONS", list(SECTIONS))
+    own = copy / "own.py"
+    page = copy / "out" / "report.html"
+    for text, cached in (("one", False), ("one", True), ("two", False)):
+        own.write_text(
+            "from hwsim.report import section\n"
+            f"@section('own', 'My section')\ndef own(report):\n    return '{text} of mine'\n",
+            encoding="utf-8",
+        )
+        code, _, err = run(capsys, copy, "--sections", str(own))
+        assert code == 0
+        assert stages(err)["report"] == cached
+        assert f"{text} of mine" in page.read_text(encoding="utf-8")
+    other = copy / "other.html"
+    call(capsys, "report", copy / "out", "--sections", own, "-q")
+    build_report(copy / "out", other)
+    assert other.read_bytes() == page.read_bytes()
 
 
 def test_values_set_on_the_command_line(capsys: Any, copy: Path) -> None:

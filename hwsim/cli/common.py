@@ -53,6 +53,15 @@ OutputFolder = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: runs/<name>.")
 ]
 
+Sections = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--sections",
+        metavar="FILE",
+        help="Python file whose @section functions the report has too; repeatable.",
+    ),
+]
+
 _FILE_WIDTH = 1000
 
 

@@ -7,21 +7,24 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.common import Json, Output, Quiet, example
+from hwsim.cli.common import Json, Output, Quiet, Sections, example
 
 
 @example("hwsim report runs/quickstart")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim run filled.")],
+    sections: Sections = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Write report.html, one file that needs no network, into an experiment's folder."""
     from hwsim.report import build_report
+    from hwsim.report.own import load_sections
     from hwsim.result import load_result
 
     out = Output("report", as_json=as_json, quiet=quiet)
     result = load_result(folder / "result.json")
+    load_sections(sections or ())
     with out.progress.task("report"):
         path = build_report(folder)
     document = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from hwsim.cli.common import (
     Output,
     OutputFolder,
     Quiet,
+    Sections,
     Settings,
     example,
     make_console,
@@ -41,6 +42,7 @@ def run(
     experiment: Experiment,
     settings: Settings = None,
     output: OutputFolder = None,
+    sections: Sections = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -49,28 +51,36 @@ def run(
     Stages whose inputs did not change are not redone, and an interrupted run resumes. The folder
     gets network.hwnet, verilog/, result.json and report.html.
     """
+    from hwsim.report.own import load_sections
+
     config = load_experiment(experiment, settings)
+    load_sections(sections or ())
     out = Output("run", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
         if not quiet:
             heading = styled((config.name, "bold"), f" in {workspace.folder}")
             make_console(stderr=True).print(heading)
-        result = run_experiment(config, workspace, out)
+        result = run_experiment(config, workspace, out, sections or ())
     document = {"folder": str(workspace.folder), **result.model_dump(mode="json")}
     out.finish(document, lambda: _summary(result, workspace.folder))
     if not result.verification.passed:
         raise typer.Exit(1)
 
 
-def run_experiment(config: ExperimentConfig, workspace: Workspace, out: Output) -> Result:
-    """Bring every stage, ``result.json`` and the report up to date."""
+def run_experiment(
+    config: ExperimentConfig, workspace: Workspace, out: Output, sections: Sequence[Path] = ()
+) -> Result:
+    """Bring every stage, ``result.json`` and the report up to date.
+
+    sections: files whose sections were loaded into the report.
+    """
     from hwsim.cli.stages import RESULT, STAGES, report_stage
     from hwsim.files import write_json
 
     reports = bring_up_to_date(STAGES, config, workspace, out)
     result = make_result(config, reports, workspace.folder)
     write_json(workspace.folder / RESULT, result.model_dump(mode="json"))
-    bring_up_to_date((report_stage(workspace.folder),), config, workspace, out)
+    bring_up_to_date((report_stage(workspace.folder, sections),), config, workspace, out)
     return result
 
 
@@ -95,12 +105,14 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
         "network_sha256": f["export"]["network_sha256"],
         "verilog_sha256": f["generate"]["sha256"],
         "tools": tool_versions(),
+        "machine": f["train"]["machine"],
         "accuracy": {
             "float": f["train"]["float"],
             "quantized": f["train"]["quantized"],
-            **f["evaluate"],
+            **{k: v for k, v in f["evaluate"].items() if k != "confusion"},
             "rtl": None if correct is None else correct / verification["images"],
         },
+        "confusion": f["evaluate"]["confusion"],
         "network": {k: v for k, v in f["export"].items() if k != "network_sha256"},
         **f["simulate"],
         "verilog_lines": f["generate"]["lines"],

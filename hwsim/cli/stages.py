@@ -7,17 +7,27 @@ Each reads the outputs of earlier ones from the experiment's folder, writes its 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.cli.checks import check_images
+from hwsim.faults.result import FAULTS
 from hwsim.files import read_json, write_json
-from hwsim.result import Evaluated, Exported, Generated, Simulated, Trained, Verification
+from hwsim.result import (
+    SYNTHESIS,
+    Evaluated,
+    Exported,
+    Generated,
+    Simulated,
+    Trained,
+    Verification,
+)
 from hwsim.run import Stage, StageRun
 from hwsim.run.engine import Figures
-from hwsim.run.files import path_hash
+from hwsim.run.files import path_hash, value_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,6 +88,7 @@ def _inputs_of_energy(config: ExperimentConfig) -> str:
 
 
 def _train(run: StageRun) -> Figures:
+    from hwsim.models.machine import training_machine
     from hwsim.models.train import save_checkpoint, train
 
     config: ExperimentConfig = run.config
@@ -100,6 +111,7 @@ def _train(run: StageRun) -> Figures:
         "float": result.twin.test_accuracy if result.twin else None,
         "quantized": result.network.test_accuracy,
         "epochs": len(result.network.history),
+        "machine": training_machine(config.training),
     }
 
 
@@ -153,9 +165,18 @@ def _evaluate(run: StageRun) -> Figures:
         "golden": float(np.mean(golden == data.test_y)),
         "agreement": float(np.mean(integer == quantized)),
         "test_images": len(x),
+        "confusion": _confusion(data.test_y, integer, data.classes),
     }
     write_json(run.work / EVALUATION, {**figures, "predictions": integer.tolist()})
     return figures
+
+
+def _confusion(labels: np.ndarray, answers: np.ndarray, classes: int) -> list[list[int]]:
+    """``counts[label][answer]`` of test images."""
+    import numpy as np
+
+    pairs = np.bincount(labels * classes + answers, minlength=classes * classes)
+    return pairs.reshape(classes, classes).tolist()
 
 
 def run_golden(golden: GoldenNetwork, x: np.ndarray, batch: int = 500) -> np.ndarray:
@@ -230,19 +251,23 @@ def _report(run: StageRun) -> Figures:
     from hwsim.report import build_report
 
     with run.progress.task("report"):
-        build_report(run.folder).rename(run.work / REPORT)
+        build_report(run.folder, run.work / REPORT)
     return {}
 
 
-def report_stage(folder: Path) -> Stage:
-    """The last stage, which draws ``result.json`` in ``folder``."""
+def report_stage(folder: Path, sections: Sequence[Path] = ()) -> Stage:
+    """The last stage, which draws what is in ``folder``.
+
+    sections: Python files with sections of the user's own; they count as inputs.
+    """
+    drawn = [folder / RESULT, folder / FAULTS, folder / VERILOG / SYNTHESIS, *sections]
     return Stage(
         "report",
         _report,
         (REPORT,),
         needs=("train", "export"),
         code=("hwsim.report", "hwsim.accelerator"),
-        inputs=lambda config: str(path_hash(folder / RESULT)),
+        inputs=lambda config: value_hash([path_hash(path) for path in drawn]),
     )
 
 

@@ -28,12 +28,15 @@ def train(
     out = Output("train", as_json=as_json, quiet=quiet)
     with open_workspace(config, output) as workspace:
         reports = bring_up_to_date(STAGES[:3], config, workspace, out)
-    trained, evaluated = reports["train"].figures, reports["evaluate"].figures
+    trained, evaluated = reports["train"].figures, dict(reports["evaluate"].figures)
+    confusion = evaluated.pop("confusion")
     accuracy = {"float": trained["float"], "quantized": trained["quantized"], **evaluated}
     path = workspace.folder / NETWORK
     document: dict[str, Any] = {
         "seed": config.seed,
+        "machine": trained["machine"],
         "accuracy": accuracy,
+        "confusion": confusion,
         "network_sha256": reports["export"].figures["network_sha256"],
         "files": {"network": str(path)},
     }

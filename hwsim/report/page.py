@@ -17,7 +17,7 @@ from hwsim.faults.result import FAULTS, FaultsResult, load_faults
 from hwsim.files import inside, read_json, whole_file
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
-from hwsim.result import History, Result, load_result
+from hwsim.result import SYNTHESIS, History, Result, Synthesis, load_result
 
 RESULT, REPORT = "result.json", "report.html"
 HISTORY = Path("train") / "history.json"
@@ -29,7 +29,8 @@ class Report:
     """What the sections draw from.
 
     history: records of each epoch by what was trained (``network``, ``float``); empty where the
-    folder has none. faults: what ``hwsim faults`` found for this network, if it was asked.
+    folder has none. faults: what ``hwsim faults`` found for this network, synthesis: what
+    ``hwsim synth`` found for this Verilog; None where they were not asked.
     """
 
     result: Result
@@ -37,6 +38,7 @@ class Report:
     pipeline: Pipeline
     history: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
     faults: FaultsResult | None = None
+    synthesis: Synthesis | None = None
 
     def render(self, template: str, **values: Any) -> Markup:
         """A template of this package, filled in."""
@@ -67,11 +69,12 @@ def _templates() -> Environment:
     return environment
 
 
-def build_report(folder: Path | str) -> Path:
-    """Write ``report.html`` into a folder that ``hwsim run`` filled; returns its path.
+def build_report(folder: Path | str, path: Path | str | None = None) -> Path:
+    """Draw the report of a folder that ``hwsim run`` filled; returns the file's path.
 
-    The file needs no other file and no network. Raises StorageError when ``result.json`` or the
-    network is missing, or they are not of one experiment.
+    path: of the file; default: ``report.html`` in the folder. The file needs no other file and no
+    network. Raises StorageError when ``result.json`` or the network is missing, or they are not
+    of one experiment.
     """
     from hwsim.report.sections import SECTIONS
 
@@ -80,7 +83,7 @@ def build_report(folder: Path | str) -> Path:
     built = [(section, section.build(report)) for section in SECTIONS]
     parts = [(section.key, section.title, body) for section, body in built if body is not None]
     text = render_page(report.result.experiment, report.result.hwsim_version, parts)
-    path = folder / REPORT
+    path = folder / REPORT if path is None else Path(path)
     with whole_file(path) as file:
         file.write(text.encode())
     return path
@@ -100,7 +103,14 @@ def read_report(folder: Path | str) -> Report:
         _pipeline(result, network),
         _history(folder / HISTORY),
         _faults(folder / FAULTS, result.network_sha256),
+        _synthesis(inside(folder, result.files.verilog) / SYNTHESIS, result.verilog_sha256),
     )
+
+
+def _synthesis(path: Path, verilog_sha256: str) -> Synthesis | None:
+    """Nothing where there is none, or of other Verilog."""
+    found = read_json(path, Synthesis) if path.exists() else None
+    return found if found is not None and found.verilog_sha256 == verilog_sha256 else None
 
 
 def _faults(path: Path, network_sha256: str) -> FaultsResult | None:

@@ -13,9 +13,11 @@ import yaml
 from markupsafe import Markup
 
 from hwsim.accelerator import steady_timeline, timeline
+from hwsim.faults.statistics import share_of_images
 from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
+from hwsim.report.classes import draw_classes
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.page import Report
 from hwsim.report.svg import integer, percent, quantity
@@ -37,10 +39,12 @@ SECTIONS: list[Section] = []
 
 
 def section(key: str, title: str) -> Callable[[Build], Build]:
-    """Add a section at the end of the report."""
+    """Add a section at the end of the report, or in the place of the one with that ``key``."""
 
     def add(build: Build) -> Build:
-        SECTIONS.append(Section(key, title, build))
+        new = Section(key, title, build)
+        place = next((n for n, old in enumerate(SECTIONS) if old.key == key), len(SECTIONS))
+        SECTIONS[place : place + 1] = [new]
         return build
 
     return add
@@ -69,7 +73,13 @@ def headline(report: Report) -> Markup:
 
 @section("accuracy", "Accuracy, from floating point to Verilog")
 def accuracy(report: Report) -> Markup:
-    return report.render("accuracy.html")
+    found = report.result.accuracy
+    right = round(found.integer * found.test_images)
+    return report.render(
+        "accuracy.html",
+        interval=share_of_images(right, found.test_images) if found.test_images else None,
+        classes=draw_classes(report.result.confusion),
+    )
 
 
 @section("pipeline", "The pipeline")
@@ -153,6 +163,15 @@ def cycles(report: Report) -> Markup:
     names = list(dict.fromkeys(figure.figure for figure in found.figures))
     table = {(figure.test, figure.figure): figure for figure in found.figures}
     return report.render("cycles.html", tests=tests, names=names, table=table)
+
+
+@section("synthesis", "Resources and clock")
+def synthesis(report: Report) -> Markup | None:
+    found = report.synthesis
+    if found is None:
+        return None
+    tools = ", ".join(f"{name} {version}" for name, version in found.tools.items())
+    return report.render("synthesis.html", s=found, tools=tools)
 
 
 @section("faults", faults.TITLE)

@@ -130,6 +130,14 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
         "network_sha256": network_hash(network),
         "verilog_sha256": "d" * 64,
         "tools": {"hwsim": "0.1.0", "python": "3.12.0"},
+        "machine": {
+            "device": "cpu",
+            "cpu": "A processor",
+            "cpu_capability": "AVX2",
+            "threads": 1,
+            "blas": "mkl",
+        },
+        "confusion": [[(33 if a == b else int(b == 3)) for a in range(10)] for b in range(10)],
         "accuracy": {
             "float": 0.9917,
             "quantized": 0.9833,
