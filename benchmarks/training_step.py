@@ -76,7 +76,7 @@ def fashion() -> tuple[nn.Module, Tensor]:
 
 
 def plain() -> tuple[nn.Module, Tensor]:
-    return store_weights(resnet18(), 8), torch.rand(32, 3, 32, 32)
+    return store_weights(resnet18(), 8).model, torch.rand(32, 3, 32, 32)
 
 
 def steps(model: nn.Module, x: Tensor, rate: float) -> dict[str, Callable[[], None]]:

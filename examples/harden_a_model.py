@@ -40,7 +40,7 @@ def network() -> nn.Module:
 def train(x: Tensor, y: Tensor, steps: int, error_rate: float) -> FaultInjector:
     """Train with 8-bit weights; ``error_rate`` > 0: against bit errors."""
     torch.manual_seed(0)
-    model = store_weights(network(), bits=8)
+    model = store_weights(network(), bits=8).model
     faults = FaultInjector(model, seed=0)
     rate = Curriculum(error_rate, start=0.2, ramp=0.3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)

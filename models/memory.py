@@ -8,8 +8,12 @@ with the gradient passing straight through. Codes are those of the accelerator's
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Protocol
+from itertools import count
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -17,6 +21,7 @@ from torch import Tensor, nn
 
 from hwsim.accelerator.weights import WeightCode
 from hwsim.models.quantize import straight_through
+from hwsim.models.recompute import MOST_BLOCKS, Block, block_of, node_number, now
 from hwsim.network import Alphabet, tap_bits
 
 
@@ -31,6 +36,11 @@ class Errors(Protocol):
         """
 
 
+_NUMBERS = count(1)
+_MEMORIES: WeakValueDictionary[int, Memory] = WeakValueDictionary()
+"""Memories by a number of their own, which is what a compiled graph can hold."""
+
+
 class Memory(nn.Module):
     """Integers in, integers out (held in floats); ``bits`` per word, two's complement or not.
 
@@ -43,15 +53,62 @@ class Memory(nn.Module):
         self.bits, self.signed, self.kind = bits, signed, kind
         self.name = ""
         self.errors: Errors | None = None
+        self.blocks: deque[Block[Errors]] = deque(maxlen=MOST_BLOCKS)
+        self._enroll()
 
-    def forward(self, integers: Tensor) -> Tensor:
-        if self.errors is None:
+    def _enroll(self) -> None:
+        self.number = next(_NUMBERS)
+        _MEMORIES[self.number] = self
+
+    def begin(self, errors: Errors, name: str, norms: bool) -> Callable[[], None]:
+        """Errors from now on; returns what ends them and brings back what was before.
+
+        norms: whether batch norms compute as deployed.
+        """
+        before = self.errors, self.name
+        block = Block(errors, name, now(), norms)
+        self.blocks.append(block)
+        self.errors, self.name = errors, name
+
+        def end() -> None:
+            self.errors, self.name = before
+            block.end = now()
+            if block.end == block.start:
+                self.blocks.remove(block)
+
+        return end
+
+    def forward(self, integers: Tensor, use: int = 0) -> Tensor:
+        """What is read. use: of a module that is called at several places, which one, 0 ..."""
+        if not self.strikes():
             return integers
-        words = self.encode(integers.detach())
-        self.errors.strike(
-            self.name, words if self.kind == "activation" else words[None], self.bits
-        )
-        return straight_through(integers, self.decode(words).to(integers.dtype))
+        return straight_through(integers, self.struck(integers.detach(), use))
+
+    def strikes(self) -> bool:
+        """Whether errors strike in this pass."""
+        # A compiler would watch the blocks, and compile anew for each.
+        errors = self.errors if torch.compiler.is_compiling() else self._striking()[0]
+        return errors is not None
+
+    def _striking(self) -> tuple[Errors | None, str]:
+        """The errors of this pass and the memory's name in it."""
+        number = node_number() if self.blocks else None
+        if number is None:
+            return self.errors, self.name
+        block = block_of(number, self.blocks)
+        return (None, self.name) if block is None else (block.errors, block.name)
+
+    def struck(self, integers: Tensor, use: int = 0) -> Tensor:
+        """Integers as they are read, in the type of ``integers``."""
+        if torch.compiler.is_compiling():
+            return torch.ops.hwsim.struck(integers, self.number, use)
+        errors, name = self._striking()
+        if errors is None:
+            return integers.clone()
+        words = self.encode(integers)
+        copies = words if self.kind == "activation" else words[None]
+        errors.strike(memory_name(name, use), copies, self.bits)
+        return self.decode(words).to(integers.dtype)
 
     def encode(self, integers: Tensor) -> Tensor:
         """Words, contiguous, in the narrowest type of 8 or 16 bits that holds them."""
@@ -64,6 +121,14 @@ class Memory(nn.Module):
     def decode(self, words: Tensor) -> Tensor:
         """The integers that the words stand for."""
         return words
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without errors: a copy is healthy."""
+        return {**self.__dict__, "errors": None, "blocks": deque(maxlen=MOST_BLOCKS)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._enroll()
 
     def extra_repr(self) -> str:
         return f"{self.kind}, bits={self.bits}, signed={self.signed}"
@@ -112,9 +177,23 @@ class TapMemory(Memory):
     def __init__(self, taps: int):
         super().__init__(tap_bits(taps), signed=False, kind="tap")
 
-    def forward(self, tap: Tensor) -> Tensor:
-        if self.errors is None or self.bits == 0:
-            return tap
-        words = self.encode(tap)
-        self.errors.strike(self.name, words[None], self.bits)
-        return words.to(tap.dtype)
+    def forward(self, tap: Tensor, use: int = 0) -> Tensor:
+        return self.struck(tap, use) if self.bits and self.strikes() else tap
+
+
+# To compilers it is one step: what fails is drawn outside of torch, anew for each pass.
+@torch.library.custom_op(
+    "hwsim::struck", mutates_args=(), schema="(Tensor integers, int memory, int use) -> Tensor"
+)
+def _struck(integers, memory, use):  # type: ignore[no-untyped-def]
+    return _MEMORIES[memory].struck(integers, use)
+
+
+@_struck.register_fake
+def _(integers, memory, use):  # type: ignore[no-untyped-def]
+    return torch.empty_like(integers)
+
+
+def memory_name(name: str, use: int) -> str:
+    """Name of the memory of the ``use``-th place (0 ...) at which a module is called."""
+    return f"{name}.{use + 1}" if use else name
