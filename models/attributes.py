@@ -111,13 +111,13 @@ def _rebuild(make: Any, arguments: Any, names: tuple[str, ...], readers: dict[st
 
 
 def _attach(module: Any, names: tuple[str, ...], readers: dict[str, Reader]) -> Any:
-    module.__class__ = _class(type(module), names)
+    module.__class__ = _class(type(module), names)  # type: ignore[arg-type]
     module.__dict__[_READERS] = readers
     return module
 
 
 @lru_cache(maxsize=1024)
-def _class(plain: type[nn.Module], names: tuple[str, ...]) -> type:
+def _class(plain: Any, names: tuple[str, ...]) -> Any:
     body: dict[str, Any] = {name: _property(name) for name in names}
     body |= _BODY | {"__module__": plain.__module__, "__doc__": plain.__doc__}
     body |= {"plain": plain, "reads_through": names}

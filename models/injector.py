@@ -96,7 +96,10 @@ class FaultInjector:
             raise FaultModelError(f"seed must be an integer, 0..2^64 - 1, not {seed!r}")
         if not isinstance(model, nn.Module):
             raise FaultModelError(f"model must be an nn.Module, not a {type(model).__name__}")
-        self.model, self.seed, self.draws, self.kinds = model, int(seed), 0, chosen
+        self.model: nn.Module = model
+        self.seed: int = int(seed)
+        self.draws: int = 0
+        self.kinds: set[str] = chosen
         for name, memory in self.memories.items():
             memory.name = memory.name or name
         if not self.memories:
@@ -107,14 +110,14 @@ class FaultInjector:
 
     @property
     def memories(self) -> dict[str, Memory]:
-        found = {}
+        found: dict[str, Memory] = {}
         for name, memory, count in self._places():
             found |= {memory_name(name, use): memory for use in range(count)}
         return found
 
     def _places(self) -> Iterator[tuple[str, Memory, int]]:
         """Name, memory and number of uses, each memory once."""
-        seen = set()
+        seen: set[Memory] = set()
         for name, memory, count in _all_memories(self.model):
             if memory.kind in self.kinds and memory not in seen:
                 seen.add(memory)
@@ -230,7 +233,7 @@ def norms_as_deployed(model: nn.Module) -> Iterator[bool]:
         for each in flagged:
             each.deployed = True
         for other in others:
-            other.__class__ = _deployed(type(other))
+            other.__class__ = _deployed(type(other))  # type: ignore[arg-type]
         yield any(norm.training for norm in (*norms, *others))
     finally:
         for each, deployed in zip(flagged, before[0], strict=True):
@@ -240,7 +243,7 @@ def norms_as_deployed(model: nn.Module) -> Iterator[bool]:
 
 
 @lru_cache(maxsize=256)
-def _deployed(plain: type) -> type:
+def _deployed(plain: Any) -> Any:
     """Class of torch's batch norm that computes as deployed, in training."""
 
     def forward(self: Any, x: Tensor) -> Tensor:
@@ -253,5 +256,5 @@ def _deployed(plain: type) -> type:
 
     if plain.__dict__.get("deployed"):
         return plain
-    kind = type(f"Deployed{plain.__name__}", (plain,), {"forward": forward, "deployed": True})
+    kind: Any = type(f"Deployed{plain.__name__}", (plain,), {"forward": forward, "deployed": True})
     return kind
