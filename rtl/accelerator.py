@@ -42,11 +42,15 @@ class Accelerator(Component):
     ``i``: input stream; a beat holds ``pipeline.input.lanes`` channels of a pixel, lane 0 in the
     lowest bits, pixels in raster order, frames without a break. Lanes past the last channel are
     ignored.
+    ``i__last``: high with the last beat of each frame; may be tied low.
+    ``i__misaligned``: from the first beat with which ``i__last`` was wrong until reset: high
+    before a frame's last beat, or low with it although it was high before.
     ``o``: output stream of the same form (``pipeline.output``).
+    ``o__last``: high while the last beat of a frame is offered.
     ``busy``, ``blocked``: one bit per stage, in the order of ``pipeline.stages``: it starts a
     step in this cycle; it has its data but an output FIFO is full.
     ``levels``: beats in each FIFO, 16 bits per FIFO in the order of ``pipeline.fifos``.
-    The last three only observe and may stay open.
+    These three and ``i__misaligned`` only observe and may stay open.
 
     faults: of the pipeline's memories, for a fault-injection build, which takes just as many
     cycles and reads what the faulty memories would. Raises MappingError for a protection of
@@ -62,7 +66,10 @@ class Accelerator(Component):
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(pipeline.input.bits))),
+                "i__last": In(1),
+                "i__misaligned": Out(1),
                 "o": Out(stream.Signature(unsigned(pipeline.output.bits))),
+                "o__last": Out(1),
                 "busy": Out(len(pipeline.stages)),
                 "blocked": Out(len(pipeline.stages)),
                 "levels": Out(len(pipeline.fifos) * LEVEL_BITS),
@@ -124,6 +131,7 @@ class Accelerator(Component):
                 connect(m, getattr(component, f"o{n}"), fifos[link.name].i)
             for n, link in enumerate(pipeline.inputs_of(stage.name)):
                 connect(m, fifos[link.name].o, getattr(component, f"i{n}"))
+        self._frames(m)
         levels = [fifos[link.name].level for link in pipeline.fifos]
         m.d.comb += [
             self.busy.eq(Cat(*(component.busy for component in self.stages.values()))),
@@ -133,3 +141,28 @@ class Accelerator(Component):
             ),
         ]
         return m
+
+    def _frames(self, m: Module) -> None:
+        """Mark the last beat of each frame that leaves, check the marks of those that come."""
+        last = _last_of_frame(m, "o", self.o, self._pipeline.output.frame_beats)
+        due = _last_of_frame(m, "i", self.i, self._pipeline.input.frame_beats)
+        m.d.comb += self.o__last.eq(last)
+        marked = Signal()  # i__last is in use: it was high before
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += marked.eq(marked | self.i__last)
+            with m.If((self.i__last != due) & (self.i__last | marked)):
+                m.d.sync += self.i__misaligned.eq(1)
+
+
+def _last_of_frame(m: Module, name: str, link: stream.Interface, beats: int) -> Value:
+    """High while the next beat that ``link`` passes on is the last of ``beats``."""
+    if beats == 1:
+        return Const(1)
+    beat = Signal(range(beats), name=f"{name}_beat")
+    last = Signal(name=f"{name}_last")
+    m.d.comb += last.eq(beat == beats - 1)
+    with m.If(link.valid & link.ready):
+        m.d.sync += beat.eq(beat + 1)
+        with m.If(last):
+            m.d.sync += beat.eq(0)
+    return last

@@ -6,17 +6,35 @@ speed; the cocotb side (``cosim``) only refills the stimulus every few dozen bea
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Signal, unsigned
+from amaranth.hdl import (
+    Array,
+    Cat,
+    ClockSignal,
+    Const,
+    Instance,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    Value,
+    unsigned,
+)
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator import Pipeline
 from hwsim.rtl.accelerator import LEVEL_BITS
 from hwsim.rtl.util import index
 
-WAIT_BITS = 8
-"""Width of one gap or stall."""
-
 COUNTER_BITS = 32
+"""Width of dates and counts, and of one gap or stall."""
+
+IDLE_READY = ("low", "high", "alternating")
+"""What the sink's ready may do while nothing is offered, in the order of its codes."""
+
+LAST_USE = ("low", "right", "early", "missing")
+"""How ``i__last`` may be driven, in the order of its codes: never high; with each frame's last
+beat; with the beat before it; with the last beat of the first frame alone."""
+
 _CHUNK_BITS = 4096
 
 
@@ -28,7 +46,9 @@ def chunk_beats(beat_bits: int) -> int:
 class Bench(Component):
     """Drives the module ``accelerator`` and counts what the cycle model predicts.
 
-    Cycle 0 is the first one after reset. Counting ends with the last output transfer.
+    Cycle 0 is the first one after reset. Counting of what stages do ends with the last output
+    transfer. The source holds a beat until it is taken. The sink refuses a beat for as many cycles
+    as the schedule says from the cycle in which it is offered.
 
     Beats travel in chunks. ``feed_count`` and ``taken_count`` tell how many chunks were used up
     and filled; in the very cycle in which a count changes, the next chunk is due.
@@ -36,15 +56,19 @@ class Bench(Component):
     Stimulus:
     ``frames``: how many frames to run.
     ``feed``, ``gaps``: a chunk of beats, and the idle cycles before each of them.
-    ``stalls``: cycles in which the sink is not ready before each beat of a chunk that it takes.
+    ``stalls``: cycles for which the sink refuses each beat of a chunk.
+    ``idle_ready``, ``last_use``: codes of IDLE_READY and LAST_USE.
 
     Measurements:
     ``taken``: the newest output beats, the last one highest.
     ``first_input``, ``last_input``, ``first_output``, ``last_output``: cycles of the newest
     frame's first and last beat; ``input_frames``, ``output_frames``: whole frames so far.
     ``busy``, ``blocked``: cycles per stage, 32 bits each; ``high_water``: per FIFO, 16 bits each.
-    ``cycle``: counts until ``done``; ``beats``: output beats so far; ``extra``: beats that came
-    after the last one was due.
+    ``beats``: output beats so far; ``extra``: beats that came after the last one was due.
+    ``refused``: cycles in which a beat was offered and not taken; ``unstable``: how often such a
+    beat was gone or another one in the next cycle. ``wrong_last``: output beats with a wrong
+    ``o__last``. ``misaligned``: ``i__misaligned`` rose and stayed; ``misaligned_at``: input beats
+    taken until it first rose.
     """
 
     def __init__(self, *, pipeline: Pipeline) -> None:
@@ -57,9 +81,11 @@ class Bench(Component):
             {
                 "frames": In(counter),
                 "feed": In(self._feed_beats * x.bits),
-                "gaps": In(self._feed_beats * WAIT_BITS),
+                "gaps": In(self._feed_beats * COUNTER_BITS),
                 "feed_count": Out(counter),
-                "stalls": In(self._taken_beats * WAIT_BITS),
+                "stalls": In(self._taken_beats * COUNTER_BITS),
+                "idle_ready": In(range(len(IDLE_READY))),
+                "last_use": In(range(len(LAST_USE))),
                 "taken": Out(self._taken_beats * y.bits),
                 "taken_count": Out(counter),
                 "first_input": Out(counter),
@@ -74,6 +100,11 @@ class Bench(Component):
                 "cycle": Out(counter),
                 "beats": Out(counter),
                 "extra": Out(counter),
+                "refused": Out(counter),
+                "unstable": Out(counter),
+                "wrong_last": Out(counter),
+                "misaligned": Out(1),
+                "misaligned_at": Out(counter),
                 "done": Out(1),
             }
         )
@@ -94,6 +125,8 @@ class Bench(Component):
         i_ready = Signal()
         o_valid = Signal()
         o_ready = Signal()
+        i_last, o_last = Signal(), Signal()
+        misaligned = Signal()
         m.submodules.accelerator = Instance(
             "accelerator",
             i_clk=ClockSignal(),
@@ -101,17 +134,21 @@ class Bench(Component):
             i_i__payload=i_payload,
             i_i__valid=i_valid,
             o_i__ready=i_ready,
+            i_i__last=i_last,
+            o_i__misaligned=misaligned,
             o_o__payload=o_payload,
             o_o__valid=o_valid,
+            o_o__last=o_last,
             i_o__ready=o_ready,
             o_busy=starts,
             o_blocked=waits,
             o_levels=levels,
         )
-        self._source(m, i_valid, i_ready, i_payload)
-        self._sink(m, o_valid, o_ready, o_payload)
+        self._source(m, i_valid, i_ready, i_payload, i_last)
+        self._watch_alignment(m, misaligned, i_valid & i_ready)
+        self._sink(m, o_valid, o_ready, o_payload, o_last)
+        m.d.sync += self.cycle.eq(self.cycle + 1)
         with m.If(~self.done):
-            m.d.sync += self.cycle.eq(self.cycle + 1)
             for n in range(stages):
                 for count, active in ((self.busy, starts), (self.blocked, waits)):
                     part = count.word_select(n, COUNTER_BITS)
@@ -123,10 +160,18 @@ class Bench(Component):
                     m.d.sync += high.eq(level)
         return m
 
-    def _source(self, m: Module, valid: Signal, ready: Signal, payload: Signal) -> None:
+    def _source(
+        self, m: Module, valid: Signal, ready: Signal, payload: Signal, last: Signal
+    ) -> None:
         x = self._pipeline.input
         at = Signal(index(self._feed_beats), name="feed_at")
-        idle = Signal(WAIT_BITS, name="in_idle")
+        idle = Signal(COUNTER_BITS, name="in_idle")
+        beat = Signal(index(x.frame_beats), name="in_beat")
+        final = beat == x.frame_beats - 1
+        early = beat == x.frame_beats - 2 if x.frame_beats > 1 else Const(0)
+        m.d.comb += last.eq(
+            Array([Const(0), final, early, final & (self.input_frames == 0)])[self.last_use]
+        )
         m.d.comb += [
             valid.eq((self.input_frames != self.frames) & (idle == self._wait(self.gaps, at))),
             payload.eq(self.feed.word_select(at, x.bits)),
@@ -136,40 +181,51 @@ class Bench(Component):
         with m.Elif(ready):
             m.d.sync += idle.eq(0)
             self._advance(m, at, self._feed_beats, self.feed_count)
-            self._date(
-                m, x.frame_beats, self.first_input, self.last_input, self.input_frames, "in_beat"
-            )
+            self._date(m, beat, x.frame_beats, self.first_input, self.last_input, self.input_frames)
 
-    def _sink(self, m: Module, valid: Signal, ready: Signal, payload: Signal) -> None:
+    def _sink(self, m: Module, valid: Signal, ready: Signal, payload: Signal, last: Signal) -> None:
         y = self._pipeline.output
         at = Signal(index(self._taken_beats), name="taken_at")
-        idle = Signal(WAIT_BITS, name="out_idle")
+        waited = Signal(COUNTER_BITS)
+        beat = Signal(index(y.frame_beats), name="out_beat")
+        idle_ready = Array([Const(0), Const(1), self.cycle[0]])[self.idle_ready]
         m.d.comb += [
             self.done.eq(self.output_frames == self.frames),
-            ready.eq(self.done | (idle == self._wait(self.stalls, at))),
+            ready.eq(self.done | Mux(valid, waited == self._wait(self.stalls, at), idle_ready)),
         ]
+        held, before = Signal(), Signal.like(payload, name="before")
+        m.d.sync += [held.eq(valid & ~ready), before.eq(payload)]
+        with m.If(held & (~valid | (payload != before))):
+            m.d.sync += self.unstable.eq(self.unstable + 1)
         with m.If(self.done):
             m.d.sync += self.extra.eq(self.extra + valid)
-        with m.Elif(~ready):
-            m.d.sync += idle.eq(idle + 1)
+        with m.Elif(valid & ~ready):
+            m.d.sync += [waited.eq(waited + 1), self.refused.eq(self.refused + 1)]
         with m.Elif(valid):
+            with m.If(last != (beat == y.frame_beats - 1)):
+                m.d.sync += self.wrong_last.eq(self.wrong_last + 1)
             m.d.sync += [
-                idle.eq(0),
+                waited.eq(0),
                 self.beats.eq(self.beats + 1),
                 self.taken.eq(Cat(self.taken, payload)[y.bits :]),
             ]
             self._advance(m, at, self._taken_beats, self.taken_count)
             self._date(
-                m,
-                y.frame_beats,
-                self.first_output,
-                self.last_output,
-                self.output_frames,
-                "out_beat",
+                m, beat, y.frame_beats, self.first_output, self.last_output, self.output_frames
             )
 
+    def _watch_alignment(self, m: Module, misaligned: Signal, taken: Value) -> None:
+        """Note when the flag rises, and whether it stays."""
+        fed, rose, fell = Signal(COUNTER_BITS), Signal(), Signal()
+        m.d.sync += fed.eq(fed + taken)
+        with m.If(misaligned & ~rose):
+            m.d.sync += [rose.eq(1), self.misaligned_at.eq(fed)]
+        with m.If(rose & ~misaligned):
+            m.d.sync += fell.eq(1)
+        m.d.comb += self.misaligned.eq(misaligned & ~fell)
+
     def _wait(self, schedule: Signal, at: Signal):
-        return schedule.word_select(at, WAIT_BITS)
+        return schedule.word_select(at, COUNTER_BITS)
 
     def _advance(self, m: Module, at: Signal, size: int, count: Signal) -> None:
         """Move on in a chunk; count the chunk when it is used up."""
@@ -179,10 +235,9 @@ class Bench(Component):
             m.d.sync += at.eq(at + 1)
 
     def _date(
-        self, m: Module, size: int, first: Signal, last: Signal, frames: Signal, name: str
+        self, m: Module, beat: Signal, size: int, first: Signal, last: Signal, frames: Signal
     ) -> None:
-        """Note the cycle of a frame's first and last beat."""
-        beat = Signal(index(size), name=name)
+        """Note the cycle of a frame's first and last beat; ``beat`` counts in the frame."""
         m.d.sync += beat.eq(beat + 1)
         with m.If(beat == 0):
             m.d.sync += first.eq(self.cycle)

@@ -307,6 +307,8 @@ def ports(pipeline: Pipeline) -> list[dict[str, Any]]:
         ),
         ("i__valid", "input", 1, "an input beat is offered"),
         ("i__ready", "output", 1, "it is taken at the rising edge when both are high"),
+        ("i__last", "input", 1, "high with the last beat of each frame; may be tied low"),
+        ("i__misaligned", "output", 1, "i__last came at a wrong beat since reset; may stay open"),
         (
             "o__payload",
             "output",
@@ -315,6 +317,7 @@ def ports(pipeline: Pipeline) -> list[dict[str, Any]]:
         ),
         ("o__valid", "output", 1, "an output beat is offered, and held until it is taken"),
         ("o__ready", "input", 1, "the output beat is taken"),
+        ("o__last", "output", 1, "this output beat is the last of its frame"),
         ("busy", "output", stages, "per stage: it starts a step in this cycle; may stay open"),
         ("blocked", "output", stages, "per stage: it waits for an output FIFO; may stay open"),
         ("levels", "output", fifos * LEVEL_BITS, "per FIFO: beats in it; may stay open"),
@@ -381,7 +384,7 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
 def _header(pipeline: Pipeline, faults: DesignFaults | None) -> str:
     network = pipeline.network
     listed = "".join(
-        f"//   {port['name']:<11} {port['direction']:<6} {port['bits']:>5}  {port['meaning']}\n"
+        f"//   {port['name']:<13} {port['direction']:<6} {port['bits']:>5}  {port['meaning']}\n"
         for port in ports(pipeline)
     )
     name = verilog_comment(network.name)

@@ -21,7 +21,8 @@ _DATES = {
 
 @dataclass(frozen=True)
 class Failure:
-    """One difference. kind: ``output`` (a wrong value), ``cycles`` (a wrong figure) or ``run``.
+    """One difference. kind: ``output`` (a wrong value), ``cycles`` (a wrong figure), ``run``, or
+    ``disturbance`` (one that disturbed nothing).
 
     where: what the text says, as values: for ``output`` image, layer, tensor, row, column,
     channel, expected and got; for ``cycles`` figure, stage, frame or fifo, predicted, measured.
@@ -39,11 +40,13 @@ def explain_output(
     links: Mapping[str, np.ndarray],
     trace: Mapping[str, Sequence[str]],
     measured: Mapping[str, Any],
+    names: Sequence[str],
 ) -> list[Failure]:
     """The first tensor, in the order of the stages, that is not as it should be.
 
     links: what each FIFO is to pass on of the frames that were run, by its name. trace: beats
-    (hexadecimal) that each one passed on. measured: what the run showed. Of a run that came to a
+    (hexadecimal) that each one passed on. measured: what the run showed. names: of the run's
+    images. Of a run that came to a
     stop, the FIFO that got least far counts, when all that passed was right.
     """
     order = {pipeline.source: -1} | {stage.name: n for n, stage in enumerate(pipeline.stages)}
@@ -51,7 +54,7 @@ def explain_output(
     last = pipeline.fifos[-1]
     for fifo, passed in [(f, trace[f.name]) for f in fifos] + [(last, measured["output"])]:
         beats = [int(beat, 16) for beat in passed]
-        failure = _first_wrong(test, pipeline, fifo, links[fifo.name], beats)
+        failure = _first_wrong(test, pipeline, fifo, links[fifo.name], beats, names)
         if failure is not None:
             return [failure]
     if measured["finished"]:
@@ -72,6 +75,7 @@ def _first_wrong(
     fifo: Fifo,
     values: np.ndarray,
     beats: list[int],
+    names: Sequence[str],
 ) -> Failure | None:
     stream = fifo.stream
     expected = pack_bits(stream, values)[: len(beats)]
@@ -100,7 +104,7 @@ def _first_wrong(
         "got": int(pair[1][lane]),
     }
     text = (
-        f"{test}: image {image}: {layer}: pixel (row {row}, column {column}), channel "
+        f"{test}: {names[image]}: {layer}: pixel (row {row}, column {column}), channel "
         f"{first + lane}: expected {where['expected']}, got {where['got']}"
     )
     return Failure(test, "output", text, where)
@@ -163,8 +167,17 @@ def explain_cycles(
         pair = [side["high_water"][n] for side in (predicted, measured)]
         label = f"FIFO {fifo.name}: high-water mark"
         compare("high_water", label, {"fifo": fifo.name}, *pair)
-    compare("extra", "beats after the last frame", {}, 0, measured["extra"])
+    for key, label in _COUNTS.items():
+        compare(key, label, {}, predicted[key], measured[key])
     return found
 
 
 _COUNTED = ("busy", "blocked")
+_COUNTS = {
+    "refused": "cycles in which an output beat was refused",
+    "extra": "beats after the last frame",
+    "unstable": "output beats that changed or vanished before they were taken",
+    "wrong_last": "output beats with a wrong o__last",
+    "misaligned": "i__misaligned",
+    "misaligned_at": "input beats until i__misaligned rose",
+}

@@ -1,7 +1,7 @@
 """Open synthesis of an emitted accelerator: Yosys reads and maps it, nextpnr places and times it.
 
-The accelerator is mapped by itself, without pins and with the ports that only observe left open
-(``busy``, ``blocked``, ``levels``), so that nothing but its own logic is counted.
+The accelerator is mapped by itself, without pins and with the ports that only observe (_OBSERVING)
+left open, so that nothing but its own logic is counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from hwsim.rtl.emit import TOP, VERILOG, ports, read_folder
 from hwsim.rtl.tools import ToolError
 
 _CORE = "core"
-_OBSERVING = ("busy", "blocked", "levels")
+_OBSERVING = ("busy", "blocked", "levels", "i__misaligned")
 
 
 @dataclass(frozen=True)

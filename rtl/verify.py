@@ -29,7 +29,9 @@ from hwsim.rtl import runner, tools
 from hwsim.rtl.bench import Bench
 from hwsim.rtl.emit import SIMULATION, VERILOG, Emitted, read_folder
 from hwsim.rtl.explain import Failure, explain_cycles, explain_output
-from hwsim.rtl.job import Run, plan_runs, predicted, write_job
+from hwsim.rtl.job import predicted, write_job
+from hwsim.rtl.runs import Plan, Run, plan_runs
+from hwsim.rtl.vectors import Coverage, Selection, choose_images, coverage
 from hwsim.rtl.verilog import to_verilog
 
 
@@ -55,20 +57,26 @@ class RunResult:
 class VerificationResult:
     """Outcome of ``verify``.
 
-    tests: cocotb tests that ran. images: images that went through the Verilog in each of the two
-    main tests. predictions: class per image where the network ends with ArgMax, as the Verilog
-    answered; correct: how many equal the labels. edited: files changed since generation.
-    seconds: wall time by step. waves: path of the waveforms or None.
+    tests: cocotb tests that ran. images: test vectors that went through the Verilog; directed:
+    images that were made to show edges, beside them. disturbed: every gap and stall that was asked
+    for changed dates. coverage: edges that the images show. notes: what was left out and why.
+    predictions: class per test vector where the network ends with ArgMax, as the Verilog answered;
+    correct: how many equal the labels. edited: files changed since generation. seconds: wall time
+    by step. waves: path of the waveforms or None.
     """
 
     passed: bool
     simulator: str
     tests: int
     images: int
+    directed: int
     outputs_equal: bool
     cycles_equal: bool
+    disturbed: bool
     cycles_simulated: int
     failures: tuple[Failure, ...]
+    coverage: Coverage
+    notes: tuple[str, ...]
     runs: tuple[RunResult, ...]
     predictions: tuple[int, ...] | None
     correct: int | None
@@ -94,11 +102,11 @@ def verify(
 ) -> VerificationResult:
     """Simulate the Verilog in ``folder``, which ``generate`` wrote.
 
-    images: how many of the folder's test vectors (None: all). gap_probability: chance, per cycle,
-    that the source pauses; stall_probability: that the sink is not ready; both in 0..0.9 and
-    drawn from ``seed``. waves: keep waveforms in the folder. Raises StorageError for a damaged
-    folder, VerifyError for a request that cannot be met, ToolError when a simulator is missing
-    or fails to run.
+    images: how many of the folder's test vectors (None: all). gap_probability: share of the input
+    beats that are held back, stall_probability: share of the output beats that are refused in the
+    random runs; both in 0..0.9, where 0 asks for none, and drawn from ``seed``. waves: keep
+    waveforms in the folder. Raises StorageError for a damaged folder, VerifyError for a request
+    that cannot be met, ToolError when a simulator is missing or fails to run.
     """
     progress = progress or NoProgress()
     emitted = read_folder(folder)
@@ -108,8 +116,17 @@ def verify(
     seconds = {}
     started = time.perf_counter()
     with progress.task("reference and cycle model"):
-        links = _links(emitted, x)
-        planned = plan_runs(emitted.pipeline, x, gap_probability, stall_probability, seed)
+        pipeline, faults = emitted.pipeline, emitted.faults
+        selection = choose_images(pipeline, faults, x)
+        plan = plan_runs(pipeline, selection, gap_probability, stall_probability, seed)
+        links = _links(emitted, selection, plan.runs)
+        shown = coverage(
+            pipeline,
+            selection,
+            links["back_to_back"],
+            links["every_tensor"],
+            faulty=faults is not None,
+        )
     seconds["model"] = time.perf_counter() - started
     work = emitted.folder / SIMULATION / (simulator + ("-waves" if waves else ""))
     work.mkdir(parents=True, exist_ok=True)
@@ -120,22 +137,43 @@ def verify(
     job = work / "job"
     shutil.rmtree(job, ignore_errors=True)
     job.mkdir()
-    write_job(job, emitted.pipeline, planned, links)
+    write_job(job, pipeline, plan.runs, selection.images, links)
     started = time.perf_counter()
-    frames = sum(len(run.images) for run in planned)
+    frames = sum(len(run.images) for run in plan.runs)
     with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
         outcome = runner.test(simulator, work, job, waves)
     seconds["simulation"] = time.perf_counter() - started
     kept = _keep_waves(emitted.folder, simulator, work, job) if waves else None
-    return _judge(emitted, simulator, planned, links, outcome, job, seconds, kept)
+    expected = _Expected(selection, plan, links, shown)
+    return _judge(emitted, simulator, expected, outcome, job, seconds, kept)
 
 
-def _links(emitted: Emitted, x: np.ndarray) -> dict[str, np.ndarray]:
-    """What each FIFO is to pass on, by its name; every run of the Verilog starts at frame 0."""
+@dataclass(frozen=True)
+class _Expected:
+    """What was planned: images, runs, what each FIFO passes on in each of them, edges shown."""
+
+    selection: Selection
+    plan: Plan
+    links: Mapping[str, Mapping[str, np.ndarray]]
+    coverage: Coverage
+
+
+def _links(
+    emitted: Emitted, selection: Selection, planned: tuple[Run, ...]
+) -> dict[str, dict[str, np.ndarray]]:
+    """By run, what each FIFO is to pass on in it, by the FIFO's name.
+
+    Every run of the Verilog starts at frame 0, on which transient errors depend.
+    """
+    images, fifos = selection.images, emitted.pipeline.fifos
     if emitted.faults is not None:
-        return FaultyExecutor(emitted.faults).links(x)
-    tensors = evaluate(emitted.pipeline.network, x)
-    return {fifo.name: tensors[fifo.stream.tensor] for fifo in emitted.pipeline.fifos}
+        faulty = FaultyExecutor(emitted.faults)
+        return {run.name: faulty.links(images[list(run.images)]) for run in planned}
+    tensors = evaluate(emitted.pipeline.network, images)
+    return {
+        run.name: {fifo.name: tensors[fifo.stream.tensor][list(run.images)] for fifo in fifos}
+        for run in planned
+    }
 
 
 def _check_model(emitted: Emitted) -> None:
@@ -211,8 +249,7 @@ def _frames_shown(job: Path, task: Task) -> Iterator[None]:
 def _judge(
     emitted: Emitted,
     simulator: str,
-    planned: tuple[Run, ...],
-    links: dict[str, np.ndarray],
+    expected: _Expected,
     outcome: dict[str, str | None],
     job: Path,
     seconds: dict[str, float],
@@ -222,25 +259,26 @@ def _judge(
     failures: list[Failure] = []
     runs = []
     answers: np.ndarray | None = None
-    for run in planned:
-        found: list[Failure] = []
+    selection, plan = expected.selection, expected.plan
+    for run in plan.runs:
+        found = [Failure(run.name, "disturbance", f"{run.name}: {text}") for text in run.unmet]
         file = job / f"{run.name}.json"
         measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
         if run.name not in outcome or measured is None:
             reason = outcome.get(run.name) or "did not run"
             found.append(Failure(run.name, "run", f"{run.name}: {reason}"))
         else:
-            frames = len(run.images)
-            expected = {name: values[:frames] for name, values in links.items()}
             trace = job / f"{run.name}.trace.json"
             if trace.is_file():
                 beats = json.loads(trace.read_text(encoding="utf-8"))
-                found += explain_output(run.name, pipeline, expected, beats, measured)
-            found += explain_cycles(run.name, pipeline, predicted(run.model), measured)
+                names = [selection.name(number) for number in run.images]
+                links = expected.links[run.name]
+                found += explain_output(run.name, pipeline, links, beats, measured, names)
+            found += explain_cycles(run.name, pipeline, predicted(pipeline, run), measured)
             if outcome[run.name] is not None and not found:
                 found.append(Failure(run.name, "run", f"{run.name}: {outcome[run.name]}"))
             if run.name == "back_to_back" and measured["finished"]:
-                answers = _output(pipeline, measured["output"])
+                answers = _output(pipeline, measured["output"])[: selection.vectors]
         runs.append(_run_result(run, measured, not found))
         failures += found
     predictions = correct = None
@@ -253,11 +291,15 @@ def _judge(
         passed=not failures,
         simulator=simulator,
         tests=len(outcome),
-        images=len(planned[0].images),
+        images=selection.vectors,
+        directed=len(selection.images) - selection.vectors,
         outputs_equal=not kinds & {"output", "run"},
         cycles_equal=not kinds & {"cycles", "run"},
+        disturbed="disturbance" not in kinds,
         cycles_simulated=sum(run.cycles for run in runs),
         failures=tuple(failures),
+        coverage=expected.coverage,
+        notes=plan.notes,
         runs=tuple(runs),
         predictions=predictions,
         correct=correct,

@@ -105,7 +105,11 @@ PLANTED = {
     "rows of a window": ("stages[i, KERNEL_Y] - 1", "stages[i, KERNEL_Y]"),
     "columns of a window": ("stages[i, KERNEL_X] - 1", "stages[i, KERNEL_X] - 2"),
     "pause of the source": ("last_in + 1 + gaps", "last_in + gaps"),
-    "pause of the sink": ("last_out + 1 + stalls", "last_out + 2 + stalls"),
+    "pause of the sink": ("last_out + 1) + stalls", "last_out + 2) + stalls"),
+    "a sink that refuses what is not offered": (
+        "max(head, last_out + 1) + stalls[popped % len(stalls)]",
+        "max(head, last_out + 1 + stalls[popped % len(stalls)])",
+    ),
 }
 
 

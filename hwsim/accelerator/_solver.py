@@ -389,9 +389,10 @@ def solve(  # type: ignore[no-untyped-def]
 
     stages, fifos: the tables above, whose state columns are filled in. store: lists and, zeroed,
     the rings. source, sink: index of the first and the last FIFO.
-    gaps: idle cycles before each input beat; stalls: not-ready cycles before each output beat;
-    both repeat cyclically. lookback: frames that a date may depend on (``_enough``), 0 to solve all
-    frames. until: last cycle that counts for busy, blocked and FIFO levels.
+    gaps: idle cycles before each input beat; stalls: cycles for which each output beat is refused
+    once it is offered; both repeat cyclically. lookback: frames that a date may depend on
+    (``_enough``), 0 to solve all frames. until: last cycle that counts for busy, blocked and FIFO
+    levels.
     trace: [stages, bins, 2], to which the busy and blocked cycles in ``window`` are added bin by
     bin, whatever ``until`` is; no bins, no trace.
     Returns (complete, dates of the first and last input and output beat of each frame that was
@@ -441,7 +442,7 @@ def solve(  # type: ignore[no-untyped-def]
             head = _head(sink, fifos, store)
             if head == UNKNOWN:
                 break
-            last_out = max(head, last_out + 1 + stalls[popped % len(stalls)])
+            last_out = max(head, last_out + 1) + stalls[popped % len(stalls)]
             _pop(sink, last_out, fifos, store)
             if popped % out_beats == 0:
                 dates[popped // out_beats, 2] = last_out

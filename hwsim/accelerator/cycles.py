@@ -167,8 +167,9 @@ def simulate(
     """Run ``frames`` frames back to back.
 
     gaps[j]: idle cycles of the source between input beats j-1 and j (before the first beat for
-    j = 0); stalls[t]: cycles in which the sink is not ready after output beat t-1. Both repeat
-    cyclically; None means none. Raises DeadlockError when the FIFO depths stop the pipeline,
+    j = 0); stalls[t]: cycles for which the sink refuses output beat t, counted from the cycle in
+    which it is offered. Both repeat cyclically; None means none. What the sink's ready does while
+    nothing is offered changes no date. Raises DeadlockError when the FIFO depths stop the pipeline,
     ValueError for fewer than 1 frame or negative gaps.
     """
     if frames < 1:

@@ -111,11 +111,35 @@ def run(
             offers = len(went_in) < len(feed) and wait == 0
             ctx.set(dut.i.valid, offers)
             ctx.set(dut.i.payload, feed[len(went_in)] if offers else 0)
-            ctx.set(dut.o.ready, stall == 0)
+            ctx.set(dut.i__last, len(went_in) % in_beats == in_beats - 1)
+            # While nothing is offered ready is arbitrary: it must not matter. A beat is refused
+            # for ``stall`` cycles from the one in which it is offered.
+            offered = ctx.get(dut.o.valid)
+            ctx.set(dut.o.ready, stall == 0 if offered else cycle % 3 > 0)
             sample = await ctx.tick().sample(
-                dut.i.ready, dut.o.valid, dut.o.payload, dut.busy, dut.blocked, dut.levels, *flat
+                dut.i.ready,
+                dut.o.valid,
+                dut.o.payload,
+                dut.o__last,
+                dut.i__misaligned,
+                dut.busy,
+                dut.blocked,
+                dut.levels,
+                *flat,
             )
-            _, _, ready, valid, payload, is_busy, is_blocked, levels, *values = sample
+            (
+                _,
+                _,
+                ready,
+                valid,
+                payload,
+                is_last,
+                is_misaligned,
+                is_busy,
+                is_blocked,
+                levels,
+                *values,
+            ) = sample
             finished = len(came_out) == frames * out_beats
             at = 0
             for tensor, _, lanes in probes:
@@ -132,11 +156,15 @@ def run(
                 wait = gaps[len(went_in) % len(gaps)]
             elif wait:
                 wait -= 1
+            assert valid == offered
+            assert not is_misaligned
+            if valid:
+                assert is_last == (len(came_out) % out_beats == out_beats - 1)
             if valid and stall == 0:
                 came_out.append(cycle)
                 results.append(split(pipeline.output, payload))
                 stall = stalls[len(came_out) % len(stalls)]
-            elif stall:
+            elif valid:
                 stall -= 1
             if is_busy or (offers and ready):
                 active = cycle

@@ -132,7 +132,8 @@ def play(
             fifo.tick(now, counts)
         offers = len(went_in) < frames * in_beats and wait == 0
         sends = offers and source.free > 0
-        leaves = stall == 0 and sink.offers(now)
+        offered = sink.offers(now)
+        leaves = offered and stall == 0
         accepting = [stage.accepts(now) for stage in stages]
         available = [stage.available(now) for stage in stages]
         roomy = [
@@ -166,7 +167,7 @@ def play(
             sink.take()
             came_out.append(now)
             stall = stalls[len(came_out) % len(stalls)]
-        elif stall:
+        elif offered:
             stall -= 1
         if sends or leaves or any(accepting) or any(roomy):
             moved_at = now
