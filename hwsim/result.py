@@ -154,6 +154,9 @@ class Verification(Document):
     """What the simulation of the emitted Verilog found; every comparison is exact.
 
     correct: how many of ``images`` the Verilog classified as labelled (null without labels).
+    directed: images that were made to show edges, beside them. disturbed: all gaps and stalls that
+    were asked for changed dates. not_seen: edges (ties of ArgMax, ends of requantizers) that no
+    image showed. notes: what was left out, and why.
     failures: one line for each difference. figures: each as predicted and as measured.
     """
 
@@ -161,8 +164,12 @@ class Verification(Document):
     simulator: Line
     tests: Count
     images: Annotated[int, Field(ge=1)]
+    directed: Count = 0
     outputs_equal: bool
     cycles_equal: bool
+    disturbed: bool = True
+    not_seen: list[str] = []
+    notes: list[str] = []
     cycles_simulated: Count
     correct: Count | None
     failures: list[str]

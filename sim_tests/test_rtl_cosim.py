@@ -48,7 +48,7 @@ def compare(seed: int, folder: Path, simulator: str) -> bool:
     assert result.failures == ()
     assert result.passed
     assert result.cycles_equal
-    assert (result.tests, result.images) == (4, FRAMES)
+    assert (result.tests, result.images) == (6, FRAMES)
     assert all(
         predicted == measured for run in result.runs for predicted, measured in run.figures.values()
     )

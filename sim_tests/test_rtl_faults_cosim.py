@@ -45,7 +45,7 @@ def compare(folder: Path, kind: str, seed: int, rate: float, simulator: str = SI
     result = verify(folder, simulator, seed=seed)
     assert result.failures == ()
     assert result.passed
-    assert (result.tests, result.images) == (4, FRAMES)
+    assert (result.tests, result.images) == (6, FRAMES)
 
 
 def test_residual_network(tmp_path: Path) -> None:

@@ -90,9 +90,11 @@ def _summary(stage: str, f: Figures) -> str:
 
 def verification_line(f: Figures) -> str:
     """One line about a verification."""
-    what = f"{f['tests']} tests, {f['images']} images in {f['simulator']}: "
+    made = f" and {f['directed']} made ones" if f["directed"] else ""
+    what = f"{f['tests']} tests, {f['images']} images{made} in {f['simulator']}: "
     if f["passed"]:
         return what + "every output and every cycle count equal"
     outputs = "equal" if f["outputs_equal"] else "different"
     cycles = "equal" if f["cycles_equal"] else "different"
-    return what + f"outputs {outputs}, cycle counts {cycles}"
+    idle = "" if f["disturbed"] else "; a disturbance changed nothing"
+    return what + f"outputs {outputs}, cycle counts {cycles}{idle}"

@@ -278,9 +278,13 @@ def verification_figures(result: VerificationResult) -> Figures:
         "simulator": result.simulator,
         "tests": result.tests,
         "images": result.images,
+        "directed": result.directed,
         "correct": result.correct,
         "outputs_equal": result.outputs_equal,
         "cycles_equal": result.cycles_equal,
+        "disturbed": result.disturbed,
+        "not_seen": list(result.coverage.not_seen),
+        "notes": list(result.notes),
         "cycles_simulated": result.cycles_simulated,
         "failures": [failure.text for failure in result.failures],
         "figures": [

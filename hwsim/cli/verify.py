@@ -15,6 +15,7 @@ from hwsim.cli.tables import Grid
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hwsim.rtl.vectors import Coverage
     from hwsim.rtl.verify import VerificationResult
 
 
@@ -26,10 +27,10 @@ def verify(
         Literal["verilator", "icarus"], typer.Option(help="What simulates it.")
     ] = "verilator",
     gap_probability: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Pauses of the input.")
+        float, typer.Option(min=0, max=0.9, help="Share of input beats held back.")
     ] = 0.25,
     stall_probability: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Pauses of the output.")
+        float, typer.Option(min=0, max=0.9, help="Share of output beats refused.")
     ] = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Of the pauses.")] = 0,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms in DIR.")] = False,
@@ -82,7 +83,22 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
     yield table
     for failure in result.failures:
         yield styled(mark(False), " ", failure.text)
+    yield f"edges shown: {_edges(result.coverage)}"
+    for edge in result.coverage.not_seen:
+        yield styled("[yellow]![/]", f" no image shows {edge}")
+    for note in result.notes:
+        yield styled("[yellow]![/]", f" {note}")
     if result.correct is not None:
         yield f"{result.correct} of {result.images} images classified as labelled"
     if result.waves:
         yield f"waveforms in {result.waves}"
+
+
+def _edges(shown: Coverage) -> str:
+    """What the images of a verification reach at the edges, in words."""
+    ends = [images > 0 for pair in shown.saturated.values() for images in pair]
+    text = f"{sum(ends)} of {len(ends)} ends of requantizers"
+    if shown.ties is not None:
+        text += f", ties of ArgMax in {shown.ties} images"
+    never = f"; {len(shown.cannot_occur)} cannot occur" if shown.cannot_occur else ""
+    return text + never

@@ -62,9 +62,9 @@ class EnergyConfig(StrictModel):
 class VerificationConfig(StrictModel):
     """Simulation of the emitted Verilog.
 
-    images: test images that go through it. gap_probability: chance that the input pauses for a
-    cycle; stall_probability: chance that the output is not read in a cycle. Both are drawn from
-    ``seed``.
+    images: test images that go through it. gap_probability: share of the input beats that are
+    held back; stall_probability: share of the output beats that are refused, in the random runs.
+    Both are drawn from ``seed``.
     """
 
     images: Annotated[int, Field(ge=1, le=100_000)] = 16
