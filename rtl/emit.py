@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -43,12 +42,10 @@ from hwsim.rtl.manifest import (
     read_manifest,
 )
 from hwsim.rtl.verilog import to_verilog
+from hwsim.rtl.written import note
 
 TOP = "accelerator"
 """Name of the emitted top module."""
-
-SIMULATION = "simulation"
-"""Subfolder for builds and logs of ``hwsim verify``."""
 
 _KNOWN_FILES = {VERILOG, MANIFEST, NETWORK, VECTORS, CELLS} | {
     "verification.json",
@@ -58,7 +55,7 @@ _KNOWN_FILES = {VERILOG, MANIFEST, NETWORK, VECTORS, CELLS} | {
 }
 _VALUES = 1 << 30
 """Bytes that the test vectors may take, and the cells of a map."""
-_TEXT = 1 << 30
+TEXT_LIMIT = 1 << 30
 """Bytes of Verilog."""
 _RANDOM_IMAGES = 4
 
@@ -69,7 +66,7 @@ class Emitted:
 
     faults: of a fault-injection build, else None. images: [images, channels, height, width]
     integers. labels: [images] or None. edited: files that no longer have the content that was
-    generated.
+    generated; for the Verilog, see ``hwsim.rtl.origin``.
     """
 
     folder: Path
@@ -112,9 +109,8 @@ def generate(
         task.advance()
         report = simulate(pipeline, 3)
         task.advance()
-        text = _header(pipeline, faults) + to_verilog(
-            Accelerator(pipeline=pipeline, faults=faults), TOP, _comments(pipeline)
-        )
+        text = verilog_text(pipeline, faults)
+        note(pipeline, faults, text)
         task.advance()
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary_folder = tempfile.TemporaryDirectory(
@@ -144,6 +140,12 @@ def generate(
             _swap(folder, new, Path(temporary) / "old")
         task.advance()
     return manifest
+
+
+def verilog_text(pipeline: Pipeline, faults: DesignFaults | None = None) -> str:
+    """The Verilog of ``pipeline``, of a fault-injection build with ``faults``."""
+    accelerator = Accelerator(pipeline=pipeline, faults=faults)
+    return _header(pipeline, faults) + to_verilog(accelerator, TOP, _comments(pipeline))
 
 
 def _check_vectors(images: np.ndarray, labels: np.ndarray | None) -> None:
@@ -183,7 +185,9 @@ def read_folder(folder: Path | str) -> Emitted:
         raise StorageError(f"{folder / VERILOG}: is missing; run hwsim generate")
     vectors = _vectors(folder / VECTORS, pipeline, manifest)
     edited = tuple(
-        name for name, digest in manifest.hashes().items() if _digest(folder / name) != digest
+        name
+        for name, digest in manifest.hashes().items()
+        if name != VERILOG and _digest(folder / name) != digest
     )
     return Emitted(
         folder, manifest, pipeline, faults, vectors["images"], vectors.get("labels"), edited
@@ -221,7 +225,7 @@ def _expected(pipeline: Pipeline, faults: DesignFaults | None, x: np.ndarray) ->
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(read_bytes(path, _TEXT)).hexdigest()
+    return hashlib.sha256(read_bytes(path, TEXT_LIMIT)).hexdigest()
 
 
 def _check_folder(folder: Path, network: str) -> None:
@@ -236,9 +240,7 @@ def _check_folder(folder: Path, network: str) -> None:
     foreign = [
         path.name
         for path in entries
-        if not (path.is_dir() if path.name == SIMULATION else path.name in _KNOWN_FILES)
-        or path.is_symlink()
-        or (path.name != SIMULATION and not path.is_file())
+        if path.name not in _KNOWN_FILES or path.is_symlink() or not path.is_file()
     ]
     if foreign or not (folder / MANIFEST).exists():
         what = foreign[0] if foreign else entries[0].name
@@ -256,11 +258,9 @@ def _check_folder(folder: Path, network: str) -> None:
 
 
 def _swap(folder: Path, new: Path, old: Path) -> None:
-    """Put ``new`` in the place of ``folder``; builds of the simulators stay."""
+    """Put ``new`` in the place of ``folder``."""
     if folder.exists():
         folder.rename(old)
-        if (old / SIMULATION).is_dir():
-            shutil.move(old / SIMULATION, new / SIMULATION)
     new.rename(folder)
 
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
 from cocotb_tools.runner import Icarus, Runner, Verilator
 
+from hwsim.files import remove
 from hwsim.jit import cache_folder
 from hwsim.rtl import tools
+
+try:
+    import fcntl
+except ImportError:  # no POSIX locks on this system
+    fcntl = None  # type: ignore[assignment]
 
 SIMULATORS = ("verilator", "icarus")
 BENCH = "bench"
@@ -72,28 +81,88 @@ def _control_file(ports: Sequence[str]) -> str:
     return "`verilator_config\n" + _LINT + "\n".join(public) + "\n"
 
 
+@contextmanager
 def build(
-    simulator: str, folder: Path, sources: Sequence[Path], ports: Sequence[str], waves: bool
-) -> bool:
-    """Build the bench in ``folder`` unless it is there already; True when it was built.
+    simulator: str, sources: Mapping[str, str], ports: Sequence[str], waves: bool
+) -> Iterator[Build]:
+    """The bench, built from the texts in ``sources`` (by file name), while the context lasts.
 
-    ports: names of the bench's ports. Raises ToolError when a tool is missing or fails; the
-    full log is ``folder/build.log``.
+    ports: names of the bench's ports. Builds lie in the user's cache, in folders that are named
+    by all that they are built from, and nothing else is ever executed; without a cache, or where
+    its path is none for ``make``, in a temporary folder. Raises ToolError with the tool's message
+    when a tool is missing or fails.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     control = _control_file(ports)
-    what = hashlib.sha256(f"{simulator} {waves} {control} {_version(simulator)}".encode())
-    for source in sources:
-        what.update(source.read_bytes())
-    stamp = folder / "built"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == what.hexdigest():
-        return False
-    stamp.unlink(missing_ok=True)
+    what = [simulator, _version(simulator), str(waves), control]
+    what += [f"{name}\n{text}" for name, text in sorted(sources.items())]
+    digest = hashlib.sha256("\0".join(what).encode()).hexdigest()
+    # Icarus writes waveforms to the build's folder, so that only one run may use it.
+    kept = None if waves else cache_folder(f"build of the bench {digest}")
+    with ExitStack() as stack:
+        if kept is not None and safe_path(kept):
+            folder = kept
+        else:
+            folder = stack.enter_context(scratch_folder())
+        stamp = folder / "built"
+        with _locked(folder):
+            fresh = not stamp.is_file()
+            if fresh:
+                _make(simulator, folder, sources, control, waves)
+                stamp.touch()
+        yield Build(folder, fresh)
+
+
+@dataclass(frozen=True)
+class Build:
+    """Where the bench was built; fresh: just now, not taken from the cache."""
+
+    folder: Path
+    fresh: bool
+
+
+_SAFE = re.compile(r"[A-Za-z0-9/._+@-]+")
+
+
+def safe_path(path: Path) -> bool:
+    """Whether ``make``, which knows no quotes, can work in ``path``."""
+    return _SAFE.fullmatch(str(path.absolute())) is not None
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder whose path any tool can work in."""
+    places = (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp"))
+    base = next((p for p in places if safe_path(p) and os.access(p, os.W_OK)), None)
+    if base is None:
+        raise tools.ToolError(
+            f"{places[0]}: simulators cannot be built in such a path; set TMPDIR to one of "
+            "letters, digits and . _ + @ - /"
+        )
+    with tempfile.TemporaryDirectory(dir=base, prefix="hwsim-") as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time builds in ``folder``."""
+    with (folder / ".lock").open("w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make(
+    simulator: str, folder: Path, sources: Mapping[str, str], control: str, waves: bool
+) -> None:
+    """Build the bench in ``folder``."""
     runner = _runner(simulator)
-    files = list(sources)
+    files = []
+    for name, text in sources.items():
+        files.append(folder / name)
+        files[-1].write_text(text, encoding="utf-8")
     if simulator == "verilator":
-        (folder / "bench.vlt").write_text(control, encoding="utf-8")
         files.append(folder / "bench.vlt")
+        files[-1].write_text(control, encoding="utf-8")
     log = folder / "build.log"
     try:
         runner.build(
@@ -106,19 +175,21 @@ def build(
             log_file=log,
             build_args=["-O3"] if simulator == "verilator" else [],
         )
-    except (RuntimeError, SystemExit):
-        raise tools.ToolError(f"{simulator} could not build the bench: {_reason(log)}") from None
+    except (RuntimeError, SystemExit) as error:
+        reason = _reason(log) or str(error)
+        raise tools.ToolError(f"{simulator} could not build the bench: {reason}") from None
     if simulator == "verilator":
         _keep_runtime(folder, waves)
-    stamp.write_text(what.hexdigest(), encoding="utf-8")
-    return True
+        for path in folder.iterdir():  # the program stands for itself
+            if path.name not in (BENCH, ".lock"):
+                remove(path)
 
 
 def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str | None]:
     """Run the cocotb tests on the build in ``folder``; results by test name.
 
     A result is None when the test passed, else what went wrong; skipped tests are left out.
-    Raises ToolError when the simulator ended without results; the log is ``job/test.log``.
+    Raises ToolError with the simulator's message when it ended without results.
     """
     log, results = job / "test.log", job / "results.xml"
     # Failing tests end like this under pytest; what counts is in the results.
@@ -135,7 +206,8 @@ def test(simulator: str, folder: Path, job: Path, waves: bool) -> dict[str, str 
             log_file=log,
         )
     if not results.is_file():
-        raise tools.ToolError(f"{simulator} ended without results: {_reason(log)}")
+        reason = _reason(log) or "no message"
+        raise tools.ToolError(f"{simulator} ended without results: {reason}")
     outcome: dict[str, str | None] = {}
     for case in ElementTree.parse(results).getroot().iter("testcase"):
         name = str(case.get("name")).rsplit(".", 1)[-1]
@@ -168,6 +240,10 @@ def _runner(simulator: str) -> Runner:
 
 
 def _reason(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    errors = [line.strip() for line in lines if "rror" in line]
-    return f"{errors[0] if errors else 'no message'} (log: {log})"
+    """The first error in a log, else its last line; empty when nothing was written."""
+    if not log.is_file():
+        return ""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in lines if "rror" in line]
+    return (errors or lines[-1:] or [""])[0].replace(f"{log.parent}/", "")

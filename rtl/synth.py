@@ -6,7 +6,6 @@ left open, so that nothing but its own logic is counted.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tempfile
@@ -20,6 +19,7 @@ from hwsim.progress import NoProgress, Progress
 from hwsim.result import SYNTHESIS
 from hwsim.rtl import tools
 from hwsim.rtl.emit import TOP, VERILOG, ports, read_folder
+from hwsim.rtl.origin import verilog_of
 from hwsim.rtl.tools import ToolError
 
 _CORE = "core"
@@ -115,28 +115,36 @@ def check_verilog(path: Path, top: str) -> None:
     _yosys(script, path.parent)
 
 
-def read_check(folder: Path | str) -> None:
-    """``check_verilog`` on the Verilog of a generated folder."""
-    check_verilog(Path(folder) / VERILOG, TOP)
+def read_check(folder: Path | str, allow_edited: bool = False) -> None:
+    """``check_verilog`` on the Verilog of a generated folder (``hwsim.rtl.origin``)."""
+    text = verilog_of(read_folder(folder), allow_edited).text
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / VERILOG
+        path.write_text(text, encoding="utf-8")
+        check_verilog(path, TOP)
 
 
 def synth(
-    folder: Path | str, target: str = "ecp5", progress: Progress | None = None
+    folder: Path | str,
+    target: str = "ecp5",
+    progress: Progress | None = None,
+    allow_edited: bool = False,
 ) -> SynthesisResult:
     """Map the accelerator in ``folder`` to ``target`` (one of TARGETS); ECP5 also gets its Fmax.
 
     Leaves ``synthesis.json`` in the folder. Raises ToolError for an unknown target, a missing
-    tool or a tool that fails; StorageError for a damaged folder.
+    tool or a tool that fails; StorageError for a damaged folder, and for Verilog that hwsim did
+    not write (``allow_edited``: for such that does more than describe hardware).
     """
     if target not in TARGETS:
         raise ToolError(f"target must be one of {', '.join(TARGETS)}, not '{target}'")
     progress = progress or NoProgress()
     emitted = read_folder(folder)
+    source = verilog_of(emitted, allow_edited, progress)
     family = TARGETS[target]
-    verilog = (emitted.folder / VERILOG).read_bytes()
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        (work / VERILOG).write_bytes(verilog)
+        (work / VERILOG).write_text(source.text, encoding="utf-8")
         (work / "core.v").write_text(_core(ports(emitted.pipeline)), encoding="utf-8")
         with progress.task(f"map to {target}"):
             _yosys(
@@ -151,7 +159,7 @@ def synth(
                 fmax, slowest = _place(work)
     resources = _resources(family, cells)
     result = SynthesisResult(
-        hashlib.sha256(verilog).hexdigest(), target, resources, fmax, slowest, cells,
+        source.sha256, target, resources, fmax, slowest, cells,
         tools.versions(),
     )  # fmt: skip
     write_json(emitted.folder / SYNTHESIS, result.to_json())

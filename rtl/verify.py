@@ -8,11 +8,10 @@ the faulty memories), every cycle figure with ``simulate``.
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,15 @@ from hwsim.accelerator import Pipeline, simulate
 from hwsim.accelerator.beats import ints_to_bits, unpack_bits
 from hwsim.errors import HwsimError
 from hwsim.faults import FaultyExecutor
+from hwsim.files import whole_file
 from hwsim.network import ArgMax, evaluate
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.rtl import runner, tools
 from hwsim.rtl.bench import Bench
-from hwsim.rtl.emit import SIMULATION, VERILOG, Emitted, read_folder
+from hwsim.rtl.emit import VERILOG, Emitted, read_folder
 from hwsim.rtl.explain import Failure, explain_cycles, explain_output
 from hwsim.rtl.job import predicted, write_job
+from hwsim.rtl.origin import verilog_of
 from hwsim.rtl.runs import Plan, Run, plan_runs
 from hwsim.rtl.vectors import Coverage, Selection, choose_images, coverage
 from hwsim.rtl.verilog import to_verilog
@@ -99,19 +100,23 @@ def verify(
     seed: int = 0,
     waves: bool = False,
     progress: Progress | None = None,
+    allow_edited: bool = False,
 ) -> VerificationResult:
     """Simulate the Verilog in ``folder``, which ``generate`` wrote.
 
     images: how many of the folder's test vectors (None: all). gap_probability: share of the input
     beats that are held back, stall_probability: share of the output beats that are refused in the
     random runs; both in 0..0.9, where 0 asks for none, and drawn from ``seed``. waves: keep
-    waveforms in the folder. Raises StorageError for a damaged folder, VerifyError for a request
-    that cannot be met, ToolError when a simulator is missing or fails to run.
+    waveforms in the folder. allow_edited: simulate Verilog that hwsim did not write, once it was
+    checked to describe hardware and nothing else (``hwsim.rtl.origin``). Raises StorageError for a
+    damaged folder and for such Verilog, VerifyError for a request that cannot be met, ToolError
+    when a simulator is missing or fails to run.
     """
     progress = progress or NoProgress()
     emitted = read_folder(folder)
     _check_model(emitted)
     images = _check_request(emitted, simulator, images, gap_probability, stall_probability)
+    source = verilog_of(emitted, allow_edited, progress)
     x = emitted.images[:images]
     seconds = {}
     started = time.perf_counter()
@@ -128,24 +133,24 @@ def verify(
             faulty=faults is not None,
         )
     seconds["model"] = time.perf_counter() - started
-    work = emitted.folder / SIMULATION / (simulator + ("-waves" if waves else ""))
-    work.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    with progress.task(f"build with {simulator}"):
-        _build(emitted, simulator, work, waves)
-    seconds["build"] = time.perf_counter() - started
-    job = work / "job"
-    shutil.rmtree(job, ignore_errors=True)
-    job.mkdir()
-    write_job(job, pipeline, plan.runs, selection.images, links)
-    started = time.perf_counter()
-    frames = sum(len(run.images) for run in plan.runs)
-    with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
-        outcome = runner.test(simulator, work, job, waves)
-    seconds["simulation"] = time.perf_counter() - started
-    kept = _keep_waves(emitted.folder, simulator, work, job) if waves else None
     expected = _Expected(selection, plan, links, shown)
-    return _judge(emitted, simulator, expected, outcome, job, seconds, kept)
+    texts = {VERILOG: source.text, "bench.v": to_verilog(Bench(pipeline=pipeline), runner.BENCH)}
+    bench_ports = ("clk", "rst", *Bench(pipeline=pipeline).signature.members)
+    with ExitStack() as stack:
+        job = stack.enter_context(runner.scratch_folder())
+        write_job(job, pipeline, plan.runs, selection.images, links)
+        started = time.perf_counter()
+        with progress.task(f"build with {simulator}"):
+            built = stack.enter_context(runner.build(simulator, texts, bench_ports, waves))
+        seconds["build"] = time.perf_counter() - started
+        started = time.perf_counter()
+        frames = sum(len(run.images) for run in plan.runs)
+        with progress.task(f"simulate with {simulator}", frames) as task, _frames_shown(job, task):
+            outcome = runner.test(simulator, built.folder, job, waves)
+        seconds["simulation"] = time.perf_counter() - started
+        kept = _keep_waves(emitted.folder, simulator, built.folder, job) if waves else None
+        edited = (*emitted.edited, *([VERILOG] if source.edited else []))
+        return _judge(emitted, simulator, expected, outcome, job, seconds, kept, edited)
 
 
 @dataclass(frozen=True)
@@ -205,22 +210,13 @@ def _check_request(
     return images
 
 
-def _build(emitted: Emitted, simulator: str, work: Path, waves: bool) -> None:
-    bench = Bench(pipeline=emitted.pipeline)
-    source = work / "bench.v"
-    text = to_verilog(bench, runner.BENCH)
-    if not source.is_file() or source.read_text(encoding="utf-8") != text:
-        source.write_text(text, encoding="utf-8")
-    ports = ("clk", "rst", *bench.signature.members)
-    runner.build(simulator, work, (emitted.folder / VERILOG, source), ports, waves)
-
-
 def _keep_waves(folder: Path, simulator: str, work: Path, job: Path) -> Path | None:
     found = runner.waves_file(simulator, work, job)
     if not found.is_file():
         return None
     kept = folder / f"waves{found.suffix}"
-    found.replace(kept)
+    with whole_file(kept) as file:
+        file.write(found.read_bytes())
     return kept
 
 
@@ -254,6 +250,7 @@ def _judge(
     job: Path,
     seconds: dict[str, float],
     waves: Path | None,
+    edited: tuple[str, ...],
 ) -> VerificationResult:
     pipeline = emitted.pipeline
     failures: list[Failure] = []
@@ -303,7 +300,7 @@ def _judge(
         runs=tuple(runs),
         predictions=predictions,
         correct=correct,
-        edited=emitted.edited,
+        edited=edited,
         seconds={name: round(value, 2) for name, value in seconds.items()},
         waves=waves,
         tools=tools.versions(),

@@ -128,12 +128,10 @@ def test_read_folder_rebuilds_the_pipeline(folder: Path) -> None:
 
 
 def test_folder_of_the_same_network_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "simulation").mkdir()
     generate(tiny_pipeline(), tmp_path / "out")
-    (tmp_path / "out" / "simulation").mkdir()
-    (tmp_path / "out" / "simulation" / "log").write_text("kept")
+    (tmp_path / "out" / "waves.vcd").write_text("of the accelerator before")
     generate(build_pipeline(tiny_network(), {"conv1": Fold(3, 1)}), tmp_path / "out")
-    assert (tmp_path / "out" / "simulation" / "log").read_text() == "kept"
+    assert not (tmp_path / "out" / "waves.vcd").exists()
     assert read_folder(tmp_path / "out").pipeline.stage("conv1").fold.pe == 3
 
 

@@ -15,7 +15,7 @@ from support.emitted import SIMULATOR, tiny_images, tiny_network, tiny_pipeline
 
 from hwsim.accelerator import CycleReport, Pipeline, simulate
 from hwsim.network import evaluate
-from hwsim.rtl import emit, fifo, job, runner, stage, tools
+from hwsim.rtl import emit, fifo, runner, runs, stage, tools
 from hwsim.rtl.emit import generate
 from hwsim.rtl.tools import ToolError
 from hwsim.rtl.verify import VerificationResult, VerifyError, verify
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(folder, tmp_path / "copy", ignore=lambda *_: [emit.SIMULATION])
+    return shutil.copytree(folder, tmp_path / "copy")
 
 
 def texts(result: VerificationResult) -> list[str]:
@@ -69,17 +69,17 @@ def test_a_good_accelerator_passes(folder: Path) -> None:
 
 
 def test_a_second_run_reuses_the_build(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that lies in the user's cache, and not in the folder."""
     verify(folder, SIMULATOR, images=1)
-    built = []
-    original = runner.build
+    assert "simulation" not in {path.name for path in folder.iterdir()}
 
-    def spy(*args: Any) -> bool:
-        built.append(original(*args))
-        return built[-1]
+    def never(*args: Any) -> None:
+        raise AssertionError("built again")
 
-    monkeypatch.setattr(runner, "build", spy)
+    monkeypatch.setattr(runner, "_make", never)
     assert verify(folder, SIMULATOR, images=1).passed
-    assert built == [False]
+    with pytest.raises(AssertionError, match="built again"):
+        verify(folder, SIMULATOR, images=1, waves=True)
 
 
 def test_a_wrong_value_in_the_rtl_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_wrong_cycle_in_the_rtl_is_named(tmp_path: Path, monkeypatch: pytest.M
     assert measured > predicted
     assert (
         "back_to_back: frame 0: cycle of the first output beat: "
-        f"{predicted - 1} predicted, {measured - 1} measured, and 2 later frames"
+        f"{predicted - 1} predicted, {measured - 1} measured, and 6 later frames"
     ) in texts(result)
 
 
@@ -133,7 +133,7 @@ def test_a_wrong_cycle_in_the_model_is_named(folder: Path, monkeypatch: pytest.M
         )
         return simulate(replace(pipeline, stages=stages), *args)
 
-    monkeypatch.setattr(job, "simulate", wrong)
+    monkeypatch.setattr(runs, "simulate", wrong)
     result = verify(folder, SIMULATOR)
     assert not result.passed
     assert result.outputs_equal
@@ -141,13 +141,13 @@ def test_a_wrong_cycle_in_the_model_is_named(folder: Path, monkeypatch: pytest.M
     date = simulate(tiny_pipeline(argmax=True), 3).frame_first_output[0]
     assert (
         f"back_to_back: frame 0: cycle of the first output beat: {date + 1} predicted, "
-        f"{date} measured, and 2 later frames"
+        f"{date} measured, and 6 later frames"
     ) in texts(result)
 
 
 def test_a_standstill_is_named(copy: Path) -> None:
     edit(copy, "accelerator_fifo_pool__mean", r"o__valid <= .*;", "o__valid <= 1'b0;")
-    result = verify(copy, SIMULATOR, images=2)
+    result = verify(copy, SIMULATOR, images=2, allow_edited=True)
     assert not result.passed
     assert result.edited == ("accelerator.v",)
     assert result.predictions is None
@@ -156,7 +156,7 @@ def test_a_standstill_is_named(copy: Path) -> None:
         "then nothing"
     ) in texts(result)
     assert any(
-        re.fullmatch(r"back_to_back: stopped: 0 of 2 frames after \d+ cycles, \d+ predicted", text)
+        re.fullmatch(r"back_to_back: stopped: 0 of 6 frames after \d+ cycles, \d+ predicted", text)
         for text in texts(result)
     )
 
@@ -164,7 +164,7 @@ def test_a_standstill_is_named(copy: Path) -> None:
 def test_verilog_that_does_not_compile(copy: Path) -> None:
     edit(copy, "accelerator_fifo_pool__mean", r"o__valid <= .*;", "o__valid <= ;")
     with pytest.raises(ToolError, match=f"{SIMULATOR} could not build the bench: .*accelerator.v"):
-        verify(copy, SIMULATOR)
+        verify(copy, SIMULATOR, allow_edited=True)
 
 
 def test_no_test_run_is_no_success(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,9 @@ def synth(
     target: Annotated[
         Literal["ecp5", "ice40", "xc7"], typer.Option(help="Which FPGA's cells.")
     ] = "ecp5",
+    allow_edited: Annotated[
+        bool, typer.Option("--allow-edited", help="Also Verilog that hwsim did not write.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -32,7 +35,7 @@ def synth(
     from hwsim.rtl.synth import synth as synthesise
 
     out = Output("synth", as_json=as_json, quiet=quiet)
-    result = synthesise(folder, target, out.progress)
+    result = synthesise(folder, target, out.progress, allow_edited)
     out.finish({"folder": str(folder), **result.to_json()}, lambda: _people(result))
 
 

@@ -34,6 +34,9 @@ def verify(
     ] = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Of the pauses.")] = 0,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms in DIR.")] = False,
+    allow_edited: Annotated[
+        bool, typer.Option("--allow-edited", help="Also Verilog that hwsim did not write.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,6 +57,7 @@ def verify(
         seed=seed,
         waves=waves,
         progress=out.progress,
+        allow_edited=allow_edited,
     )
     document = {
         "seed": seed,
