@@ -183,8 +183,8 @@ def _edges(
                 found[op.name, end] = _tied(x.reshape(len(x), -1))
             elif isinstance(op, Requantize):
                 y = _before_clamp(op, x)
-                beyond = np.asarray(y < op.lo if end == "below" else y > op.hi)
-                found[op.name, end] = beyond.reshape(len(x), -1).any(axis=1)
+                beyond = y < op.lo if end == "below" else y > op.hi
+                found[op.name, end] = np.asarray(beyond.reshape(len(x), -1).any(axis=1))
     return found
 
 
