@@ -89,9 +89,9 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
         yield styled(mark(False), " ", failure.text)
     yield f"edges shown: {_edges(result.coverage)}"
     for edge in result.coverage.not_seen:
-        yield styled("[yellow]![/]", f" no image shows {edge}")
+        yield styled(("!", "yellow"), f" no image shows {edge}")
     for note in result.notes:
-        yield styled("[yellow]![/]", f" {note}")
+        yield styled(("!", "yellow"), f" {note}")
     if result.correct is not None:
         yield f"{result.correct} of {result.images} images classified as labelled"
     if result.waves:
