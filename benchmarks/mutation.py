@@ -166,7 +166,8 @@ class Sandbox:
         path = self.path(module)
         before = path.read_bytes()
         path.write_text(text, encoding="utf-8")
-        words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        # -P: without the current folder, which has a package of that name too.
+        words = [sys.executable, "-P", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
         tests = [f"sim_tests/{test}.py" for test in TESTS[module]]
         environment = {
             **os.environ,
@@ -204,6 +205,8 @@ def run(chosen: Sequence[Mutant], records: Path, seconds: float) -> dict[str, bo
                     plain = sandbox.path(mutant.module).read_text(encoding="utf-8")
                     if not sandbox.passes(mutant.module, plain, seconds):
                         raise RuntimeError(f"{mutant.module}: its tests fail without a change")
+                    if sandbox.passes(mutant.module, "raise ImportError", seconds):
+                        raise RuntimeError(f"{mutant.module}: its tests do not read the copy")
                     sound.add(mutant.module)
                 known[key] = not sandbox.passes(mutant.module, mutant.text, seconds)
                 with records.open("a", encoding="utf-8") as file:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import re
 import runpy
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from hwsim.cli.main import app
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import parse_config
 from hwsim.config.training import DataConfig
+from hwsim.execute import Executor
 from hwsim.models.data import load_data
 from hwsim.network import load
 from hwsim.report import SECTIONS
@@ -55,7 +59,7 @@ def test_commands_exist_with_their_options(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.name)
 def test_scripts_exist(path: Path) -> None:
-    for script in re.findall(r"python (\S+\.py)", path.read_text()):
+    for script in re.findall(r"python (\S+/\S+\.py)", path.read_text()):
         assert (ROOT / script).is_file(), script
 
 
@@ -82,24 +86,67 @@ def test_output_in_tutorials_is_what_the_examples_print(path: Path) -> None:
     assert refresh(shown, "mux_by_hand") == shown, "python docs/refresh_outputs.py mux_by_hand"
 
 
-def test_section_in_tutorial_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def follow(path: Path) -> None:
+    """Run the Python of a tutorial, block by block, as one would paste it into one session."""
+    session: dict[str, object] = {"__name__": "__main__"}
+    for code in blocks(path, "python"):
+        exec(compile(code, path.name, "exec"), session)
+
+
+def test_code_in_the_tutorial_for_research_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr("hwsim.report.sections.SECTIONS", list(SECTIONS))
     folder = write_folder(tmp_path / "runs" / "quickstart", balanced(four_layers(), 1024))
+    before = sorted(folder.iterdir())
     monkeypatch.chdir(tmp_path)
-    (code,) = (block for block in blocks(TUTORIALS[1], "python") if "@section" in block)
-    exec(compile(code, "tutorial", "exec"), {})
-    assert "0 slices are pruned away." in (folder / "report.html").read_text()
+    follow(TUTORIALS[1])
+    assert "0 slices are pruned away." in Path("slices.html").read_text(encoding="utf-8")
+    assert sorted(folder.iterdir()) == before
+    first, accuracy = capsys.readouterr().out.splitlines()
+    assert first.split()[0] == "0.9806"
+    data = load_data(DataConfig(set="digits"))
+    network = load(folder / "network.hwnet")
+    assert accuracy == str(Executor(network).accuracy(data.test_x, data.test_y))
 
 
 def test_code_in_the_tutorial_for_training_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for code in blocks(TUTORIALS[2], "python"):
-        exec(compile(code, "tutorial", "exec"), {})
+    follow(TUTORIALS[2])
     assert load_data(DataConfig(set="npz", path="mine.npz")).shape == (1, 12, 12)
     network = load("mine.hwnet")
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(network.types)
+
+
+LONG = ("fashion_mnist", "weight_alphabets", "own_training_loop", "harden_a_model", "runs/hard")
+"""Commands of the tutorials that train for long, or need data that has to be brought."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.name)
+def test_commands_of_a_tutorial_followed_literally(path: Path, tmp_path: Path) -> None:
+    """Every block in order, in a folder where only `make demo` has run."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    tools = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
+    def call(*words: str) -> None:
+        done = subprocess.run(words, cwd=tmp_path, env=tools, capture_output=True)
+        assert done.returncode == 0, (words, done.stdout.decode(), done.stderr.decode())
+
+    call("hwsim", "run", "quickstart", "-o", "runs/quickstart")
+    (experiment,) = (b for b in blocks(TUTORIALS[1], "yaml") if b.startswith("name:"))
+    (tmp_path / "digits_ternary.yaml").write_text(experiment, encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    for name, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S):
+        if name == "python":
+            (tmp_path / "slices.py").write_text(block, encoding="utf-8")
+            call("python", "slices.py")
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True) if not name else []
+            if words[:1] in (["hwsim"], ["python"]) and not any(long in line for long in LONG):
+                call(*words)
 
 
 def test_picture_of_architecture_is_up_to_date() -> None:
