@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from support.amaranth_run import random_depths, random_folding
+from support.extreme_networks import extreme_network
 from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
@@ -181,15 +183,21 @@ def test_unknown_values_reach_the_output_where_nothing_stops_them(tmp_path: Path
             outputs(pipeline, images, tmp_path)
 
 
+def usual_network(seed: int) -> Network:
+    return random_network(seed, Limits(channels=6, size=5))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
-def test_random_networks(seed: int, tmp_path: Path) -> None:
-    rng = np.random.default_rng(seed)
-    network = random_network(rng, Limits(channels=6, size=5))
+@pytest.mark.parametrize("draw", [usual_network, extreme_network])
+def test_random_networks(draw: Callable[[int], Network], seed: int, tmp_path: Path) -> None:
+    network, rng = draw(seed), np.random.default_rng(seed)
     try:
         pipeline = random_depths(network, random_folding(network, rng), rng)
     except MappingError:
-        pipeline = build_pipeline(network, depths=200)
+        with pytest.raises(MappingError):
+            build_pipeline(network)
+        return
     try:
         simulate(pipeline, FRAMES)
     except DeadlockError:
