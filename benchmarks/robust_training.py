@@ -35,7 +35,7 @@ from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, 
 from hwsim.faults import load_technology
 from hwsim.faults.costs import memory_energy
 from hwsim.faults.curve import measure_curve
-from hwsim.faults.statistics import StopRule, share
+from hwsim.faults.statistics import Bound, StopRule, estimate
 from hwsim.faults.study import Records, Study
 from hwsim.faults.voltages import halves, judge_voltages, search_voltages
 from hwsim.models.data import Dataset, load_data
@@ -52,6 +52,8 @@ VOLTAGES = tuple(n / 100 for n in range(86, 96, 2))
 LEVELS = tuple(n / 100 for n in range(84, 97))
 """Voltages that single memories may have, besides Vmin."""
 SEARCH_CHIPS = 20
+LOSS, YIELD = 0.01, 0.9
+"""The lowest voltage: at which so many chips lose no more. A mean would take 500 chips and more."""
 REACH = 1.4
 TRAINED_AT = {"fashion_mnist": 1e-2, "cifar10": 3e-3}
 """Bit error rate in training: at 1 % the small CIFAR-10 network loses eight points at once."""
@@ -145,7 +147,7 @@ def weight_study(network: Network, data: Dataset) -> Study:
 
 
 def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str, Any]:
-    """Error on every chip at every rate, and the lowest voltage within a point of clean.
+    """Error on every chip at every rate, and the lowest voltage at which YIELD of chips lose LOSS.
 
     Kept in ``folder``; delete the file to judge again.
     """
@@ -166,7 +168,15 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
                 records.add(key, seed, right)
             rows.append(1 - right / study.images)
         errors[rate] = rows
-    curve = measure_curve(study, VOLTAGES, StopRule.fixed(chips), refine=2, records=records)
+    curve = measure_curve(
+        study,
+        VOLTAGES,
+        StopRule(most=280),
+        loss=LOSS,
+        goal=YIELD,
+        refine=2,
+        records=records,
+    )
     lowest = curve.lowest
     found = {
         "clean_error": 1 - study.clean / study.images,
@@ -206,13 +216,19 @@ def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) ->
     for name, assignment in (("single", best.uniform), ("own", best.best)):
         voltages = {**dict.fromkeys(cost.accesses, 1.0), **assignment.voltages}
         seen = judge_voltages(
-            judged, voltages, StopRule.fixed(chips), seed=SEARCH_CHIPS, records=records
-        )
+            judged,
+            voltages,
+            StopRule.fixed(chips),
+            Bound(judged.clean / judged.images, LOSS, YIELD),
+            seed=SEARCH_CHIPS,
+            records=records,
+        ).accuracy
         found[name] = {
             "voltages": voltages,
             "energy_saved_vs_vmin": 1 - cost.rel_vmin(voltages),
             "error": 1 - seen.mean,
-            "error_width": seen.width,
+            "error_low": 1 - seen.high,
+            "error_high": 1 - seen.low,
         }
     done.write_text(json.dumps(found) + "\n", encoding="utf-8")
     return found
@@ -229,22 +245,23 @@ def supplies_table(results: dict[str, dict[str, Any]]) -> str:
             supply = found[way]
             low, high = min(supply["voltages"].values()), max(supply["voltages"].values())
             cells.append(f"{high:.2f}" if low == high else f"{low:.2f} to {high:.2f}")
-            cells.append(f"{100 * supply['error']:.2f} ± {50 * supply['error_width']:.2f}")
+            ends = f"{100 * supply['error_low']:.2f}..{100 * supply['error_high']:.2f}"
+            cells.append(f"{100 * supply['error']:.2f} ({ends})")
             cells.append(f"{100 * supply['energy_saved_vs_vmin']:.1f} %")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown: test error in % with the half width of its 95 % interval over the chips."""
+    """Markdown: test error in % with its 95 % interval over the chips."""
     head = ["weights", "clean", *(f"p = {100 * rate:g} %" for rate in RATES)]
     head += ["V / Vmin", "energy saved"]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for name, found in results.items():
         cells = [name, f"{100 * found['clean_error']:.2f}"]
         for rows in found["errors"].values():
-            one = share(rows)
-            cells.append(f"{100 * one.mean:.2f} ± {50 * one.width:.2f}")
+            one = estimate(rows)
+            cells.append(f"{100 * one.mean:.2f} ({100 * one.low:.2f}..{100 * one.high:.2f})")
         cells.append(f"{found['lowest_voltage_rel']:.3f}")
         cells.append(f"{100 * found['energy_saved_vs_vmin']:.1f} %")
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,7 +1,8 @@
 """From a PyTorch model of your own to "this voltage, this energy, this accuracy".
 
 The same network is trained twice on the digits, without errors and (three more lines) with
-random bit errors in its stored weights, and judged on the same chips of a 14 nm SRAM.
+random bit errors in its stored weights, and judged on the same chips of a 14 nm SRAM: how low can
+the voltage be if nine chips in ten may lose at most a point of accuracy?
 
 python examples/harden_a_model.py
 """
@@ -75,11 +76,11 @@ def main(arguments: list[str] | None = None) -> None:
         def accuracy(model: nn.Module = faults.model) -> float:
             return float((model(test_x).argmax(dim=1) == test_y).float().mean())
 
-        curve = voltage_curve(faults, technology, accuracy, VOLTAGES, chips=options.chips)
+        curve = voltage_curve(faults, technology, accuracy, VOLTAGES, chips=options.chips, goal=0.9)
         lowest = curve.lowest
         saved = 1 - technology.energy_rel(lowest.voltage_rel)
         print(
-            f"{name:<8} {curve.clean:.2%} without errors; {lowest.accuracy.mean:.2%} at "
+            f"{name:<8} {curve.clean:.2%} without errors; 90 % of chips within a point at "
             f"{lowest.voltage_rel:.2f} Vmin: {saved:.0%} less energy for the weights"
         )
 

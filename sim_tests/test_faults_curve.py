@@ -90,6 +90,39 @@ def test_chips_without_faults_are_not_evaluated(study: Study, monkeypatch: Any) 
     assert [p.accuracies for p in curve.points] == [(1, 1)] * 3
 
 
+def test_the_same_cells_are_evaluated_once(pipeline: Pipeline, monkeypatch: Any) -> None:
+    """At two voltages a chip often fails in the same cells; other cells have other answers."""
+    x, labels = own_answers(pipeline.network, 8)
+    study, asked = Study(pipeline, SRAM, x, labels, WEIGHTS), 0
+    run = FaultyExecutor.run
+
+    def count(self: FaultyExecutor, x: np.ndarray) -> np.ndarray:
+        nonlocal asked
+        asked += 1
+        return run(self, x)
+
+    monkeypatch.setattr(FaultyExecutor, "run", count)
+    rates = (0.02, 0.021, 0.05)
+    found = [[study.right(study.faults(seed, rate)) for rate in rates] for seed in range(6)]
+    failing = {cells_of(study.faults(seed, rate)) for seed in range(6) for rate in rates}
+    assert asked == len(failing - {frozenset()})
+    assert 6 < asked < 18
+    fresh = replace(study)
+    again = [[fresh.right(fresh.faults(seed, rate)) for seed in range(6)] for rate in rates]
+    assert np.array_equal(np.transpose(again), found)
+    # What a cell reads, and whether it errs always, makes a difference.
+    stuck = SRAM.model_copy(update={"faults": SRAM.faults.model_copy(update={"kind": "stuck"})})
+    coming = SRAM.faults.model_copy(update={"persistence": 0.5})
+    before = asked
+    for other in (stuck, SRAM.model_copy(update={"faults": coming})):
+        study.right(replace(study, technology=other).faults(0, 0.05))
+    assert asked == before + 2
+
+
+def cells_of(faults: DesignFaults) -> frozenset[tuple[str, int, int]]:
+    return frozenset(cells(faults))
+
+
 @dataclass
 class Told:
     """A study whose chips get right what ``shares`` says of the bit error rate and the seed."""

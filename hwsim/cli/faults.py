@@ -245,8 +245,8 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
     cells = result.technology_description if result.map is None else f"cells of {result.map.file}"
     title = f"{cells}, {method_name(found.protection)}"
     table = Grid(
-        "V / Vmin", "bit error rate", "chips", "accuracy", "95 % interval", "worst", "yield",
-        "95 % interval", "energy / at Vmin", "/ at nominal", words=0, title=title,
+        "V / Vmin", "bit errors", "chips", "accuracy", "95 % interval", "worst", "yield",
+        "95 % interval", "E / Vmin", words=0, title=title,
     )  # fmt: skip
     for row in found.curve:
         table.add(
@@ -259,7 +259,6 @@ def _table(result: FaultsResult, found: Method) -> RenderableType:
             f"{100 * row.share_good:.1f} %",
             f"{100 * row.yield_low:.1f}..{100 * row.yield_high:.1f}",
             f"{row.energy_rel_vmin:.3f}",
-            f"{row.energy_rel_nominal:.3f}",
             style="bold" if row.voltage_rel == found.lowest_voltage_rel else None,
         )
     return table

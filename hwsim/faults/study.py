@@ -110,10 +110,18 @@ class Study:
         return probability if self.map is None else self.map.share(probability)
 
     def right(self, faults: DesignFaults) -> int:
-        """Right answers with ``faults``."""
+        """Right answers with ``faults``; the same cells, as at two voltages, are asked once."""
         if not len(faults):
             return self.clean
-        return self._right(FaultyExecutor(faults).run(self.x))
+        cells = _cells(faults)
+        if cells not in self._answered:
+            self._answered[cells] = self._right(FaultyExecutor(faults).run(self.x))
+        return self._answered[cells]
+
+    @cached_property
+    def _answered(self) -> dict[bytes, int]:
+        """Right answers by what fails."""
+        return {}
 
     def _right(self, answers: np.ndarray) -> int:
         return int((answers[:, 0, 0, 0] == self.labels).sum())
@@ -152,6 +160,18 @@ class Record(Document):
     key: Line
     seed: Count
     right: Count
+
+
+def _cells(faults: DesignFaults) -> bytes:
+    """Hash of which cells fail, and how."""
+    found = hashlib.sha256()
+    for name, memory in sorted(faults.memories.items()):
+        one = memory.faults
+        head = [name, one.words, one.bits, len(one), one.errs, memory.keys, memory.protection.name]
+        found.update(json.dumps(head).encode())
+        for array in (one.word, one.bit, one.reads):
+            found.update(array.tobytes())
+    return found.digest()
 
 
 class Records:
