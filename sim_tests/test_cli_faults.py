@@ -443,7 +443,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
             "--map-reads: needs the cells of --map",
         ),
         (
-            ["--memories", ""],
+            ["--memories", ","],
             "--memories: needs at least one role or name",
         ),
     ],
