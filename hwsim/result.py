@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from hwsim.files import (
     Count,
@@ -23,6 +23,11 @@ from hwsim.files import (
     read_json,
 )
 from hwsim.names import Line
+
+Role = Literal["weight", "window", "fifo", "accumulator", "constants"]
+"""Of memories."""
+Kind = Role | Literal["logic", "leakage"]
+"""What takes energy."""
 
 
 class Accuracy(Document):
@@ -114,7 +119,7 @@ class Memory(Document):
     """One memory of the accelerator; reads and writes are words a frame."""
 
     name: Line
-    role: Line
+    role: Role
     layer: Line
     style: Line
     words: Count
@@ -136,9 +141,9 @@ class Energy(Document):
     voltage_v: float
     total_pj: float
     power_mw: float
-    by_kind: dict[str, float]
-    by_stage: dict[str, float]
-    by_stage_and_kind: dict[str, dict[str, float]]
+    by_kind: dict[Kind, float]
+    by_stage: dict[Line, float]
+    by_stage_and_kind: dict[Line, dict[Kind, float]]
 
 
 class CycleFigure(Document):
@@ -211,6 +216,13 @@ class History(Document):
     float: list[Epoch] = []
 
 
+def _configuration(values: dict[str, Any]) -> dict[str, Any]:
+    verification = values.get("verification")
+    if not isinstance(verification, dict) or type(verification.get("seed")) is not int:
+        raise ValueError("must be the configuration of an experiment, with verification.seed")
+    return values
+
+
 class Result(Document):
     """One finished experiment."""
 
@@ -218,7 +230,7 @@ class Result(Document):
     hwsim_version: Line
     experiment: Line
     seed: Count
-    config: dict[str, Any]
+    config: Annotated[dict[str, Any], AfterValidator(_configuration)]
     config_sha256: Sha256
     network_sha256: Sha256
     verilog_sha256: Sha256

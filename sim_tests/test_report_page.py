@@ -292,3 +292,23 @@ def test_files_of_sections_that_cannot_be_used(
         path.write_text(code, encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(f"{path}: --sections: {message}")):
         load_sections([path])
+
+
+def test_texts_of_a_result_are_text(folder: Path, tmp_path: Path) -> None:
+    """Whatever a file says of itself stays text in the page."""
+    bad = "<script>alert(1)</script> \"' & </style><img src=x onerror=alert(2)>"
+    pipeline = read_report(folder).pipeline
+    plain = json.loads((folder / "result.json").read_text())
+    memories = [{**memory, "name": bad} for memory in plain["memories"]]
+    energy = {**plain["energy"], "table": bad}
+    changes = {
+        "experiment": bad, "hwsim_version": bad, "tools": {bad: bad},
+        "config": {"name": bad, "verification": {"seed": 0, bad: bad}},
+        "memories": memories, "energy": energy,
+        "verification": {**plain["verification"], "failures": [bad], "simulator": bad},
+    }  # fmt: skip
+    run = write_folder(tmp_path / "run", pipeline, **changes)
+    text = build_report(run).read_text(encoding="utf-8")
+    assert text.count("&lt;script&gt;alert(1)") > 5
+    assert "<script>alert" not in text
+    assert "<img" not in text

@@ -12,8 +12,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hwsim.config.strict_yaml import parse_yaml
-from hwsim.errors import ConfigError
+from hwsim.errors import ConfigError, StorageError
+from hwsim.files import read_text
 from hwsim.schema import Key, dotted, explain, suggestion
+
+_LIMIT = 16 << 20
+"""Bytes of a file."""
 
 
 class StrictModel(BaseModel):
@@ -40,11 +44,9 @@ def load_config(
     """
     path = find_config(source, folder)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror})", file=path) from None
-    except UnicodeDecodeError:
-        raise ConfigError("is not UTF-8 text", file=path) from None
+        text = read_text(path, _LIMIT)
+    except StorageError as error:
+        raise ConfigError(str(error)) from None
     return parse_config(text, model, path, settings)
 
 

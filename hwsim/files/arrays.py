@@ -12,6 +12,7 @@ import math
 import os
 import re
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -38,6 +39,8 @@ _PAIR = re.compile(
 _LITERAL = re.compile(rb"\{(?:" + _PAIR.pattern + rb",? ?){3}\}\s*")
 
 _BROKEN = (
+    OSError,
+    struct.error,
     ValueError,
     SyntaxError,
     TypeError,
@@ -80,7 +83,9 @@ def read_arrays(
             with zipfile.ZipFile(file) as archive:
                 return _members(path, archive, expected, limit, others)
         except _BROKEN as error:
-            raise StorageError(f"{path}: is not an .npz file, or is damaged ({error})") from None
+            raise StorageError(
+                f"{path}: is not an .npz file, or is damaged ({_reason(error)})"
+            ) from None
 
 
 def read_array(path: Path | str, expected: ArraySpec, *, limit: int) -> np.ndarray:
@@ -92,8 +97,12 @@ def read_array(path: Path | str, expected: ArraySpec, *, limit: int) -> np.ndarr
             return _read(file, size, expected, f"{path}", limit)
         except _BROKEN as error:
             raise StorageError(
-                f"{path}: is not an .npy file of one plain array, or is damaged ({error})"
+                f"{path}: is not an .npy file of one plain array, or is damaged ({_reason(error)})"
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    return printable(str(error), 120)
 
 
 def _opened(path: Path, limit: int) -> BinaryIO:
