@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from hwsim.config.accelerator import AcceleratorConfig, EnergyConfig
+    from hwsim.schema import Key
 
 Model = TypeVar("Model", bound="BaseModel")
 
@@ -83,5 +84,5 @@ def _override(base: Model, options: dict[str, Any]) -> Model:
         if value is not None
     }
     values = {**base.model_dump(mode="json"), **{key: value for key, (_, value) in given.items()}}
-    places = {(key,): option for key, (option, _) in given.items()}
+    places: dict[Key, str] = {(key,): option for key, (option, _) in given.items()}
     return validate_config(values, type(base), places=places)
