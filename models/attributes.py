@@ -131,11 +131,8 @@ def _class(plain: Any, names: tuple[str, ...]) -> Any:
 def _property(name: str) -> property:
     def read(module: nn.Module) -> Tensor:
         held = raw(module, name)
-        if symbolic_trace._is_fx_tracing_flag and not torch.compiler.is_compiling():
-            raise FaultModelError(
-                f"'{name}' is stored, a trace would freeze what it reads now: "
-                "trace the model first, then store its weights"
-            )
+        if not torch.compiler.is_compiling():
+            _refuse_traces(name)
         try:
             return module._readers[name](held)  # type: ignore[operator,index,union-attr]
         except AttributeError as error:
@@ -154,6 +151,20 @@ def _property(name: str) -> property:
         module.__dict__.pop(name)
 
     return property(read, put, drop)
+
+
+def _refuse_traces(name: str) -> None:
+    """Raise FaultModelError where what is read now would be frozen."""
+    if symbolic_trace._is_fx_tracing_flag:
+        raise FaultModelError(
+            f"'{name}' is stored, a trace would freeze what it reads now: "
+            "trace the model first, then store its weights"
+        )
+    if torch.jit.is_tracing():
+        raise FaultModelError(
+            f"'{name}' is stored, a trace would freeze what it reads now: use torch.compile or "
+            "torch.export, or remove_memories(model, quantized=True) first"
+        )
 
 
 def raw(module: nn.Module, name: str) -> Tensor:

@@ -100,7 +100,7 @@ class Memory(nn.Module):
 
     def struck(self, integers: Tensor, use: int = 0) -> Tensor:
         """Integers as they are read, in the type of ``integers``."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return torch.ops.hwsim.struck(integers, self.number, use)
         errors, name = self._striking()
         if errors is None:
@@ -181,7 +181,7 @@ class TapMemory(Memory):
         return self.struck(tap, use) if self.bits and self.strikes() else tap
 
 
-# To compilers it is one step: what fails is drawn outside of torch, anew for each pass.
+# One step to compilers and torch.func: what fails is drawn outside of torch, anew for each pass.
 @torch.library.custom_op(
     "hwsim::struck", mutates_args=(), schema="(Tensor integers, int memory, int use) -> Tensor"
 )

@@ -22,9 +22,15 @@ WEIGHT_REACH = 4.0
 class _StraightThrough(torch.autograd.Function):
     """Forward: ``quantized``; backward: the gradient passes to ``x`` unchanged."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, quantized: Tensor) -> Tensor:
+    def forward(x: Tensor, quantized: Tensor) -> Tensor:
         return quantized
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:

@@ -51,6 +51,7 @@ class StoredWeight(nn.Module):
         self.memory = Memory(bits, signed=self.symmetric)
         self.top = (1 << (bits - 1)) - 1 if self.symmetric else (1 << bits) - 2
         self.kept: dict[torch.device, Tensor] | None = None
+        self.renormed = False  # whether readers change what they read, as max_norm does
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.kept is None:
@@ -64,7 +65,8 @@ class StoredWeight(nn.Module):
         if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             # As parameters do, which some of torch's kernels look at: they round differently.
             return read.requires_grad_(weight.requires_grad)
-        return straight_through(weight, read)
+        read = straight_through(weight, read)
+        return read.clone() if self.renormed else read
 
     def _quantized(self, held: Tensor) -> Tensor:
         exact = held if held.dtype == torch.float64 else held.float()
@@ -144,6 +146,7 @@ def store_weights(
         else:
             had = (readers(matrix.owner).get(matrix.name) for matrix in same)
             stored = next((one for one in had if one is not None), StoredWeight(bits, quantizer))
+            stored.renormed = any(getattr(m.owner, "max_norm", None) for m in same)
             for matrix in same:
                 if matrix.name not in readers(matrix.owner):
                     read_through(matrix.owner, matrix.name, stored)

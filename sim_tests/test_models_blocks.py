@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -334,6 +335,68 @@ def test_scripts_and_late_traces_get_one_line() -> None:
         FaultModelError, match=r"^'w' is stored, a trace would freeze what it reads"
     ):
         torch.fx.symbolic_trace(stored(Raw()))
+
+
+def test_traces_of_torch_jit_get_one_line() -> None:
+    model = stored(body())
+    text = (
+        r"^'weight' is stored, .*torch\.export, or remove_memories\(model, quantized=True\) first"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with pytest.raises(FaultModelError, match=text):
+            torch.jit.trace(model, batch())
+
+
+def test_exports_and_functional_calls() -> None:
+    model = stored(body()).eval()
+    faults = FaultInjector(model)
+    exported = torch.export.export(model, (batch(),)).module()
+    assert torch.equal(exported(batch()), model(batch()))
+    parameters = dict(model.named_parameters())
+    twice = {name: 2 * value.detach() for name, value in parameters.items()}
+    changed = torch.func.functional_call(model, twice, (batch(),))
+    assert not torch.allclose(changed, model(batch()))
+    twin = stored(body()).eval()
+    twin.load_state_dict(twice)
+    assert torch.equal(twin(batch()), changed)
+
+    def loss(values: dict[str, Tensor]) -> Tensor:
+        return torch.func.functional_call(model, values, (batch(),)).square().sum()
+
+    with faults.errors(0.05):
+        found = torch.func.grad(loss)({n: p.detach() for n, p in parameters.items()})
+        model(batch()).square().sum().backward()
+    assert all(torch.allclose(found[n], p.grad) for n, p in parameters.items())
+
+
+def test_processes_that_train_together(tmp_path: Path) -> None:
+    """One process, of which DistributedDataParallel does all that it does with several."""
+    from torch import distributed
+
+    store = distributed.FileStore(str(tmp_path / "store"), 1)
+    distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = resnet()
+        store_weights(model)
+        store_activations(model)
+        x = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+        model(x)
+        twin = copy.deepcopy(model)
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        outputs = []
+        for subject in (wrapped, twin):
+            faults = FaultInjector(subject, 1, ("weight", "activation"))
+            subject(x).sum().backward()
+            with faults.errors(0.02):
+                outputs.append(subject(x))
+                outputs[-1].square().sum().backward()
+        assert torch.equal(*outputs)
+        for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+            assert a.grad is not None
+            assert torch.allclose(a.grad, b.grad)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_changed_trace_stays_changed() -> None:

@@ -332,6 +332,8 @@ CASES: dict[str, Case] = {
     "convolutions": Case(convolutions, randn(2, 2, 8), 24 + 16 + 36 + 72 + 18 + 24),
     "bilinear": Case(lambda: nn.Bilinear(4, 5, 3), both((2, 4), (2, 5)), 60),
     "embedding": Case(lambda: nn.Embedding(11, 4, padding_idx=0), tokens(3, 4), 44),
+    "embedding_of_a_norm": Case(lambda: nn.Embedding(11, 4, max_norm=1.0), tokens(3, 4), 44),
+    "sparse_embedding": Case(lambda: nn.Embedding(11, 4, sparse=True), tokens(3, 4), 44),
     "embedding_bag": Case(lambda: nn.EmbeddingBag(11, 4), tokens(3, 4), 44),
     "attention": Case(attention(), both(*[(2, 5, 8)] * 3), ATTENTION),
     "attention_of_other_widths": Case(
