@@ -262,6 +262,8 @@ def test_coverage_of_wilsons_interval(p: float) -> None:
 def test_numbers_of_chips_at_which_is_looked() -> None:
     assert StopRule().looks == (70, 140, 280, 560, 1120)
     assert StopRule(50, 120).looks == (50, 100, 120)
+    assert StopRule(2, 3).looks == (2, 3)
+    assert StopRule.fixed(2).looks == (2,)
     assert StopRule.fixed(7).looks == (7,)
 
 
