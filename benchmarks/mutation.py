@@ -148,8 +148,9 @@ def sample(modules: Sequence[str], count: int, seed: int) -> list[Mutant]:
     """``count`` mutants of each module, without those that are equivalent."""
     chosen = []
     for module in modules:
-        known = [m for m in mutants(module) if (module, m.source, m.change) not in EQUIVALENT]
-        chosen += random.Random(f"{seed} {module}").sample(known, min(count, len(known)))
+        known = mutants(module)
+        drawn = random.Random(f"{seed} {module}").sample(known, min(count, len(known)))
+        chosen += [m for m in drawn if (module, m.source, m.change) not in EQUIVALENT]
     return chosen
 
 
@@ -227,7 +228,7 @@ def main() -> None:
     parser.add_argument("--per-module", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--modules", nargs="*", default=[], help="ends of their paths")
-    parser.add_argument("--records", type=Path, default=Path("mutation.jsonl"))
+    parser.add_argument("--records", type=Path, default=ROOT / "build" / "mutation.jsonl")
     parser.add_argument("--seconds", type=float, default=600, help="limit of one run of tests")
     parser.add_argument("--list", action="store_true", help="show the sample and stop")
     words = parser.parse_args()
@@ -236,6 +237,7 @@ def main() -> None:
     if words.list:
         print("\n".join(mutant.name for mutant in chosen))
         return
+    words.records.parent.mkdir(exist_ok=True)
     found = run(chosen, words.records, words.seconds)
     killed = sum(found.values())
     print(f"{killed} of {len(found)} mutants killed: {killed / len(found):.1%}")

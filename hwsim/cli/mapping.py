@@ -77,7 +77,6 @@ _KEYS = {"--energy-table": "table"}
 def _override(base: Model, options: dict[str, Any]) -> Model:
     """``base`` with the options that were given; ConfigError names the option."""
     from hwsim.config.loader import validate_config
-    from hwsim.schema import Key
 
     given = {
         _KEYS.get(option, option.strip("-").replace("-", "_")): (option, value)
