@@ -18,6 +18,7 @@ from hwsim.models.data import load_data
 from hwsim.models.export import agreement, export_network, network_input
 from hwsim.models.golden import GoldenNetwork
 from hwsim.models.networks import build_network
+from hwsim.models.settle import settle_statistics
 from hwsim.network import save
 
 BETA = (0.5, 60.0)
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
         optimizer.step()
         rate.step()
 
+    settle_statistics(model, x.split(256))
     network = export_network(model.eval(), "digits")
     pictures = network_input(data.test_x, config.input_bits)
     labels = Executor(network).run(pictures)

@@ -9,6 +9,10 @@ class HwsimError(Exception):
     """Base of every error whose cause is the user's input; its text is one line."""
 
 
+class HwsimWarning(UserWarning):
+    """Something that is allowed and likely a mistake; its text is one line."""
+
+
 class ConfigError(HwsimError):
     """A configuration file is wrong; the text names file, key and what is allowed."""
 
@@ -41,6 +45,10 @@ class MappingError(HwsimError):
 
 class DataError(HwsimError):
     """A data set is missing or malformed; says which file goes where."""
+
+
+class TrainingError(HwsimError):
+    """A training cannot go on; says why and which key to change."""
 
 
 class OutputError(HwsimError):

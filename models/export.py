@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hwsim.errors import HwsimWarning, NetworkError
+from hwsim.models.fixed_point import fixed_point
 from hwsim.models.layers import DenseConv2d, MuxConv2d, Norm, NormAct, QuantLinear
 from hwsim.models.networks import ConvLayer, ConvNet, MaxPool, ResidualBlock
+from hwsim.models.settle import is_settled
 from hwsim.network import (
+    INPUT,
     Add,
     ArgMax,
     Conv2d,
@@ -24,40 +29,34 @@ from hwsim.network import (
     evaluate,
 )
 from hwsim.network import MuxConv2d as MuxOp
+from hwsim.network.ops import sum_ranges
 
 LOGITS = "logits"
 """Name of the tensor that ArgMax reads."""
 
 
-def fixed_point(
-    multiplier: np.ndarray, bias: np.ndarray, bits: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Integers (m, b, shift) with ``(x * m + b) >> shift = floor(x * multiplier + bias + 0.5)``
-    but for the rounding of ``multiplier`` to ``bits`` bits (sign not counted).
-
-    multiplier, bias: real, [channels]. One shift serves all channels: the finest at which the
-    largest multiplier still fits, at most 62 - bits.
-    """
-    largest = float(np.abs(multiplier).max())
-    shift = bits if largest == 0 else bits - 1 - int(np.floor(np.log2(largest)))
-    if largest and round(largest * 2.0**shift) >= 1 << bits:
-        shift -= 1
-    shift = min(max(shift, 0), 62 - bits)
-    top = (1 << bits) - 1
-    m = np.clip(np.rint(multiplier * 2.0**shift), -top, top)
-    b = np.rint((bias + 0.5) * 2.0**shift)
-    return m.astype(np.int64), b.astype(np.int64), shift
-
-
 class _Exporter:
-    """Collects ops; ``last`` is the name of the tensor that the next op reads."""
+    """Collects ops; ``last`` is the name of the tensor that the next op reads.
 
-    def __init__(self, bits: int):
+    bits: significant bits of multipliers. types: of the tensors so far. sums: ends [channels] of
+    each accumulator's channels.
+    """
+
+    def __init__(self, input_type: TensorType, bits: int):
         self.bits = bits
         self.ops: list[Op] = []
-        self.last = "input"
+        self.types = {INPUT: input_type}
+        self.sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self.last = INPUT
 
     def add(self, op: Op) -> str:
+        try:
+            self.types[op.name] = op.infer([self.types[name] for name in op.inputs])
+        except NetworkError as error:
+            raise error if error.op else NetworkError(str(error), op=op.name) from None
+        if isinstance(op, (Conv2d, MuxOp, Linear)):
+            weight = op.weight.reshape(len(op.weight), -1)
+            self.sums[op.name] = sum_ranges(weight, self.types[op.inputs[0]])
         self.ops.append(op)
         self.last = op.name
         return op.name
@@ -65,24 +64,29 @@ class _Exporter:
     def requantize(
         self, name: str, affine: tuple[Tensor, Tensor], lo: int, hi: int, source: str
     ) -> str:
-        m, b, shift = fixed_point(affine[0].cpu().numpy(), affine[1].cpu().numpy(), self.bits)
+        multiplier, bias = (part.double().cpu().numpy() for part in affine)
+        t = self.types[source]
+        every = np.ones(t.channels, np.int64)
+        x_lo, x_hi = self.sums.get(source, (every * t.lo, every * t.hi))
+        try:
+            m, b, shift = fixed_point(multiplier, bias, x_lo, x_hi, lo, hi, self.bits)
+        except NetworkError as error:
+            raise NetworkError(str(error), op=name) from None
         return self.add(Requantize(name, (source,), m, b, shift, lo, hi))
 
     def conv(self, name: str, conv: MuxConv2d | DenseConv2d, source: str) -> str:
         assert conv.alphabet is not None
         if isinstance(conv, DenseConv2d):
-            kernels = _integers(conv.kernels())
+            kernels = _integers(name, conv.kernels())
             return self.add(
                 Conv2d(name, (source,), kernels, conv.stride, conv.pad, alphabet=conv.alphabet)
             )
-        if not conv.frozen:
-            raise ValueError("the positions are not frozen yet: call freeze_positions() first")
         return self.add(
             MuxOp(
                 name,
                 (source,),
                 conv.tap.cpu().numpy(),
-                _integers(conv.kept()[0]),
+                _integers(name, conv.kept()[0]),
                 conv.kernel,
                 conv.stride,
                 conv.pad,
@@ -125,27 +129,26 @@ class _Exporter:
     def head(self, head: QuantLinear, source: str) -> str:
         assert head.alphabet is not None
         integers, scale = head.integers()
+        features = self.types[source]
         pooled = self.add(GlobalAvgPool("pooled", (source,)))
-        acc = Linear("logits_acc", (pooled,), _integers(integers), head.alphabet)
-        self.add(acc)
-        bias = np.rint((head.bias.double() / scale.double()).cpu().numpy()).astype(np.int64)
+        weight = _integers("logits_acc", integers)
+        acc = self.add(Linear("logits_acc", (pooled,), weight, head.alphabet))
         # The weights share one scale: adding the bias is all that the logits still need.
-        reach = int(np.abs(acc.weight).sum(axis=1).max()) * self.pooled_top + int(
-            np.abs(bias).max()
-        )
+        bias = _integers(LOGITS, head.bias.double() / scale.double())
+        top = features.hi * features.height * features.width
+        reach = int(np.abs(weight).sum(axis=1).max()) * top + int(np.abs(bias).max())
         width = max(reach.bit_length(), 1)
         return self.add(
-            Requantize(
-                LOGITS, (acc.name,), np.ones_like(bias), bias, 0, -(1 << width), (1 << width) - 1
-            )
+            Requantize(LOGITS, (acc,), np.ones_like(bias), bias, 0, -(1 << width), (1 << width) - 1)
         )
 
-    pooled_top = 0
-    """Largest value of the pooled tensor, set before ``head``."""
 
-
-def _integers(weight: Tensor) -> np.ndarray:
-    return np.rint(weight.detach().double().cpu().numpy()).astype(np.int64)
+def _integers(name: str, values: Tensor) -> np.ndarray:
+    """``values`` rounded; raises NetworkError naming the op when they are no numbers of 62 bits."""
+    values = values.detach().double()
+    if not bool((values.abs() < 2.0**62).all()):
+        raise NetworkError("values must be finite (did the training diverge?)", op=name)
+    return np.rint(values.cpu().numpy()).astype(np.int64)
 
 
 @torch.no_grad()
@@ -154,13 +157,25 @@ def export_network(
 ) -> Network:
     """Integer network of a quantized ``model`` whose positions are frozen.
 
-    Ends with ArgMax; the tensor before it holds the logits. Multipliers have
-    ``model.config.multiplier_bits`` bits; everything else is exact. Raises ValueError for a
-    float twin and for positions that are not frozen, NetworkError when a tensor gets too wide.
+    Ends with ArgMax; the tensor before it holds the logits. Multipliers keep
+    ``model.config.multiplier_bits`` significant bits (``hwsim.models.fixed_point``); everything
+    else is exact. Raises ValueError for a float twin and for positions that are not frozen,
+    NetworkError naming the op when a number is not finite or a tensor gets too wide. Warns when
+    the statistics of the norms were last settled for other weights.
     """
     if model.twin:
         raise ValueError("the float twin has no integers to export")
-    out = _Exporter(model.config.multiplier_bits)
+    if not all(layer.frozen for layer in model.mux_layers()):
+        raise ValueError("the positions are not frozen yet: call freeze_positions() first")
+    if not is_settled(model):
+        warnings.warn(
+            "the batch-norm statistics do not belong to these weights: "
+            "call settle_statistics(model, batches) before export_network",
+            HwsimWarning,
+            stacklevel=3,
+        )
+    input_type = TensorType(*model.shape, model.config.input_bits)
+    out = _Exporter(input_type, model.config.multiplier_bits)
     kinds: dict[type[nn.Module], tuple[str, Callable[..., str]]] = {
         ConvLayer: ("conv", out.layer),
         MaxPool: ("pool", out.pool),
@@ -169,10 +184,6 @@ def export_network(
     for index, module in enumerate(model.body):
         prefix, emit = kinds[type(module)]
         emit(f"{prefix}{index}", module, out.last)
-    input_type = TensorType(*model.shape, model.config.input_bits)
-    body = Network(name, input_type, tuple(out.ops))
-    features = body.output_type
-    out.pooled_top = features.hi * features.height * features.width
     out.head(model.head, out.last)
     out.add(ArgMax("label", (LOGITS,)))
     return Network(name, input_type, tuple(out.ops), notes or {})

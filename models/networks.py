@@ -138,13 +138,17 @@ class ConvNet(nn.Module):
     """Body (layers, pools, blocks), global average pool, linear head.
 
     forward: integer pictures [N, C, H, W], any dtype -> logits [N, classes]. ``shape`` is that
-    of the input, ``twin`` says whether this is the dense float twin.
+    of the input, ``twin`` says whether this is the dense float twin. ``settled`` belongs to
+    ``hwsim.models.settle``.
     """
+
+    settled: Tensor
 
     def __init__(self, config: ModelConfig, shape: Sequence[int], classes: int, twin: bool = False):
         super().__init__()
         self.config, self.classes, self.twin = config, classes, twin
         self.shape = (shape[0], shape[1], shape[2])
+        self.register_buffer("settled", torch.zeros(32, dtype=torch.uint8))
         make = _Factory(config, twin)
         self.body = nn.Sequential(*(_resnet if config.network == "resnet" else _cnn)(make, shape))
         with torch.no_grad():

@@ -10,8 +10,8 @@ from hwsim.config.experiment import ExperimentConfig
 from hwsim.errors import NetworkError
 from hwsim.models.data import Dataset
 from hwsim.models.export import export_network, network_input
-from hwsim.models.layers import Norm
 from hwsim.models.networks import build_network
+from hwsim.models.settle import settle_statistics
 from hwsim.models.train import load_initial
 from hwsim.network import Network
 
@@ -31,11 +31,8 @@ def preview_network(config: ExperimentConfig, data: Dataset) -> Network:
         load_initial(model, Path(config.training.initial), torch.device("cpu"))
     model.freeze_positions()
     # Statistics of some pictures, as training would have them; multipliers follow from them.
-    for module in model.modules():
-        if isinstance(module, Norm):
-            module.momentum = 1.0
-    model.train()
-    model(torch.from_numpy(network_input(data.train_x[:_PICTURES], config.model.input_bits)))
+    pictures = network_input(data.train_x[:_PICTURES], config.model.input_bits)
+    settle_statistics(model, [torch.from_numpy(pictures)])
     try:
         return export_network(model.eval(), config.name)
     except NetworkError as error:

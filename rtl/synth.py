@@ -157,7 +157,7 @@ def synth(
         if target == "ecp5":
             with progress.task("place and route"):
                 fmax, slowest = _place(work)
-    resources = _resources(family, cells)
+    resources = count_resources(family, cells)
     result = SynthesisResult(
         source.sha256, target, resources, fmax, slowest, cells,
         tools.versions(),
@@ -185,7 +185,8 @@ def _cells(stat: dict[str, Any]) -> dict[str, int]:
     return {name: int(count) for name, count in sorted(counted.items())}
 
 
-def _resources(family: Target, cells: Mapping[str, int]) -> dict[str, float]:
+def count_resources(family: Target, cells: Mapping[str, int]) -> dict[str, float]:
+    """How many of each resource of ``family`` the ``cells`` (counts by type) take."""
     return {
         resource: sum(
             count * next((each for prefix, each in kinds.items() if name.startswith(prefix)), 0)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+import torch.nn.functional as F
 
-from hwsim.config.training import ModelConfig
-from hwsim.errors import ConfigError
-from hwsim.models.export import LOGITS, agreement, export_network, fixed_point, network_input
-from hwsim.models.layers import Norm
+from hwsim.config.training import DataConfig, ModelConfig
+from hwsim.errors import ConfigError, NetworkError
+from hwsim.models.data import load_data
+from hwsim.models.export import LOGITS, agreement, export_network, network_input, predict
+from hwsim.models.golden import GoldenNetwork
+from hwsim.models.layers import DenseConv2d, Norm
 from hwsim.models.networks import ConvNet, build_network
+from hwsim.models.settle import settle_statistics
 from hwsim.network import ArgMax, Conv2d, MuxConv2d, Requantize, evaluate, load, save
 
 IMAGE = (2, 9, 10)
@@ -26,7 +26,12 @@ CONFIGS = {
     "cnn_1bit": {"channels": (8, 8), "activation_bits": 1, "input_bits": 1},
     "cnn_ternary": {"channels": (5, 6), "weights": "ternary", "stem_weights": "int8"},
     "cnn_pow2": {"channels": (5, 6), "weights": "pow2_3", "head_weights": None},
-    "cnn_8bit": {"channels": (5, 6), "activation_bits": 8, "residual_bits": 10},
+    "cnn_8bit": {"channels": (5, 6), "activation_bits": 8},
+    "cnn_7bit": {"channels": (5, 6), "activation_bits": 7},
+    "resnet_8bit": {
+        "network": "resnet", "channels": (5, 6), "blocks": 1, "activation_bits": 8,
+        "residual_bits": 10,
+    },
     "resnet": {"network": "resnet", "channels": (5, 6), "blocks": 2},
     "resnet_int8": {
         "network": "resnet", "channels": (4, 4), "blocks": 1, "weights": "int8",
@@ -48,8 +53,7 @@ def trained_looking(config: ModelConfig, shape: tuple[int, int, int], seed: int 
                 module.gamma.copy_(torch.randn(module.gamma.shape, generator=generator))
                 module.beta.copy_(torch.randn(module.beta.shape, generator=generator) * 0.3)
         net.head.bias.copy_(torch.randn(3, generator=generator))
-        for batch in range(20):
-            net(torch.from_numpy(inputs(config, shape, 64, batch)))
+    settle_statistics(net, (torch.from_numpy(inputs(config, shape, 64, n)) for n in range(8)))
     return net.eval()
 
 
@@ -108,17 +112,21 @@ def test_ops_and_ranges():
     requantize = network["conv1"]
     assert isinstance(requantize, Requantize)
     assert (requantize.lo, requantize.hi) == (0, 7)
-    assert int(np.abs(requantize.multiplier).max()) < 1 << 12
+    assert 1 << 11 <= int(np.abs(requantize.multiplier).max()) < 1 << 16
     assert int(requantize.multiplier.min()) < 0
 
 
-def test_a_dead_channel_does_not_cost_the_others_their_precision():
-    net = trained_looking(ModelConfig(channels=(6,)), IMAGE)
-    norm = net.body[0].act.norm
-    before = export_network(net)["conv0"].shift
-    norm.running_var[2] = 0.0
-    after = export_network(net)["conv0"].shift
-    assert before - after <= 10
+def test_a_pruned_filter_does_not_cost_the_others_their_precision():
+    net = trained_looking(ModelConfig(channels=(6,), stem_weights="int8"), IMAGE)
+    before = export_network(net)["conv0"]
+    with torch.no_grad():
+        net.body[0].conv.weight[2] = 0.0
+    settle_statistics(net, [torch.from_numpy(inputs(net.config, IMAGE, 64, 0))])
+    pruned = export_network(net)["conv0"]
+    assert (pruned.multiplier[2], before.multiplier[2] != 0) == (0, True)
+    assert abs(pruned.shift - before.shift) <= 1
+    others = [0, 1, 3, 4, 5]
+    assert int(np.abs(pruned.multiplier[others]).min()) > 1 << 9
 
 
 def test_refuses_what_has_no_integers():
@@ -130,29 +138,116 @@ def test_refuses_what_has_no_integers():
         export_network(soft)
 
 
-@given(
-    st.lists(st.floats(-50, 50, allow_subnormal=False), min_size=1, max_size=4),
-    st.floats(-100, 100),
-    st.integers(-2000, 2000),
-    st.integers(4, 24),
-)
-def test_fixed_point_is_right_but_for_the_multiplier(multipliers, bias, x, bits):
-    real = np.array(multipliers)
-    m, b, shift = fixed_point(real, np.full(len(real), bias), bits)
-    assert int(np.abs(m).max()) < 1 << bits
-    assert 0 <= shift <= 62 - bits
-    for i, value in enumerate(multipliers):
-        exact = Fraction(value) * x + Fraction(bias) + Fraction(1, 2)
-        error = Fraction(abs(x) + 1, 2 << shift) + abs(
-            Fraction(int(m[i]), 1 << shift) - Fraction(value)
-        ) * abs(x)
-        got = (x * int(m[i]) + int(b[i])) >> shift
-        assert (exact - error).__floor__() <= got <= (exact + error).__floor__()
+def test_refuses_what_is_not_finite_by_name():
+    for change, line in {
+        "gamma": r"^op 'conv1': channel 3: multiplier nan and bias .* must be finite",
+        "weight": r"^op 'conv0_acc': values must be finite",
+        "bias": r"^op 'logits': values must be finite",
+    }.items():
+        net = trained_looking(ModelConfig(channels=(4, 4), stem_weights="int8"), IMAGE)
+        with torch.no_grad():
+            if change == "gamma":
+                net.body[1].act.norm.gamma[3] = torch.nan
+            elif change == "weight":
+                net.body[0].conv.weight[0, 0, 0, 0] = torch.nan
+            else:
+                net.head.bias[1] = torch.inf
+        settle_statistics(net, [torch.from_numpy(inputs(net.config, IMAGE, 64, 0))])
+        with pytest.raises(NetworkError, match=line):
+            export_network(net)
 
 
-def test_fixed_point_uses_all_bits():
-    m, _, shift = fixed_point(np.array([0.3, -0.01]), np.zeros(2), 12)
-    assert (shift, m.tolist()) == (13, [2458, -82])
+TRAINED = {
+    "pruned int8": {"channels": (8, 12), "strides": (1, 2), "weights": "int8"},
+    "pruned int8, 2 bits": {
+        "channels": (8, 12), "strides": (1, 2), "weights": "int8", "activation_bits": 2,
+    },
+    **{
+        f"wide residuals, {bits} bits": {
+            "network": "resnet", "channels": (8, 16), "blocks": 1, "stem": "mux",
+            "weights": "int4", "activation_bits": bits, "residual_bits": 16,
+        }
+        for bits in (1, 2, 3)
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_trained_networks_answer_as_their_integers_do(name):
+    """Half of the filters pruned, and the widest residuals: nothing that training knew is lost."""
+    torch.manual_seed(0)
+    data = load_data(DataConfig())
+    config = ModelConfig(convolution="dense", **TRAINED[name])
+    net = build_network(config, data.shape, data.classes, seed=0)
+    net.freeze_positions()
+    x = torch.from_numpy(network_input(data.train_x, config.input_bits))
+    y = torch.from_numpy(data.train_y)
+    pruned = [m for m in net.modules() if isinstance(m, DenseConv2d)] if "pruned" in name else []
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
+    for _ in range(120):
+        rows = torch.randint(len(x), (64,))
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[rows]), y[rows]).backward()
+        optimizer.step()
+        with torch.no_grad():
+            for conv in pruned:
+                conv.weight[::2] = 0.0
+    settle_statistics(net.eval(), x.split(256))
+    network = export_network(net)
+    if pruned:
+        assert not network["conv1"].multiplier[::2].any()
+    expected = predict(net, data.test_x)
+    assert float(np.mean(expected == data.test_y)) > 0.5
+    values = GoldenNetwork(network).tensors(
+        torch.from_numpy(network_input(data.test_x, config.input_bits))
+    )
+    assert float(np.mean(values["label"].numpy().ravel() == expected)) >= 0.99
+    features = values[network["pooled"].inputs[0]]
+    with torch.no_grad():
+        same = net.body(values["input"].float()) == features
+    assert float(same.float().mean()) >= 0.99
+    assert len(features.unique()) > 1
+
+
+def test_statistics_of_other_weights_are_warned_of():
+    net = trained_looking(ModelConfig(channels=(4, 4)), IMAGE)
+    export_network(net)  # warnings are errors
+    copy = build_network(net.config, IMAGE, 3, seed=1)
+    copy.load_state_dict(net.state_dict())
+    export_network(copy)
+    with torch.no_grad():
+        net.body[1].conv.weight[0, 0, 0] *= -1
+    with pytest.warns(UserWarning, match="statistics do not belong to these weights") as caught:
+        export_network(net)
+    assert caught[0].filename == __file__
+    fresh = build_network(net.config, IMAGE, 3, seed=1)
+    fresh.freeze_positions()
+    with pytest.warns(UserWarning, match=r"call settle_statistics\(model, batches\)"):
+        export_network(fresh)
+
+
+def test_settled_statistics_are_those_of_the_data():
+    """One batch: each norm's input has the very mean and variance that the norm then holds."""
+    net = trained_looking(ModelConfig(channels=(4, 4)), IMAGE)
+    x = torch.from_numpy(inputs(net.config, IMAGE, 64, 5))
+    seen = {}
+    norms = [module for module in net.modules() if isinstance(module, Norm)]
+    hooks = [
+        norm.register_forward_hook(lambda norm, given, _: seen.update({norm: given[0]}))
+        for norm in norms
+    ]
+    momenta = [norm.momentum for norm in norms]
+    settle_statistics(net, [x])
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) == len(norms) == 2
+    for norm, value in seen.items():
+        assert torch.allclose(norm.running_mean, value.mean(dim=(0, 2, 3)), rtol=1e-5, atol=1e-5)
+        assert torch.allclose(norm.running_var, value.var(dim=(0, 2, 3)), rtol=1e-4)
+    assert not net.training
+    assert [norm.momentum for norm in norms] == momenta
+    with pytest.raises(ValueError, match="at least one batch"):
+        settle_statistics(net, [])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +270,10 @@ def test_data_that_does_not_fit(config, shape, message):
         ({"pools": (1, 0)}, "must be ascending"),
         ({"network": "resnet", "pools": (0,)}, "do not apply to resnet"),
         ({"stem_stride": 2}, "applies to resnet only"),
-        ({"activation_bits": 7}, "residual_bits must be at least"),
+        (
+            {"network": "resnet", "activation_bits": 7},
+            "residual_bits must be at least activation_bits",
+        ),
         ({"weights": "int9"}, "Input should be 'binary'"),
         ({"channels": ()}, "at least 1 item"),
         ({"width": 3}, "Extra inputs"),

@@ -76,16 +76,21 @@ class Op:
         object.__setattr__(self, key, pair)
 
 
-def _accumulator(weight: np.ndarray, x: TensorType) -> tuple[int, int]:
-    """Range of every partial sum of ``weight[o] . x``: weight is [outputs, terms].
+def sum_ranges(weight: np.ndarray, x: TensorType) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [outputs] of every partial sum of ``weight[o] . x``: weight is [outputs, terms].
 
     Summing the negative and the positive extremes of each term apart bounds the sums in any
     order of accumulation, so one width serves reference, executor and RTL.
     """
     a, b = weight * x.lo, weight * x.hi
-    lo = np.minimum(np.minimum(a, b), 0).sum(axis=1).min()
-    hi = np.maximum(np.maximum(a, b), 0).sum(axis=1).max()
-    return int(lo), int(hi)
+    lo = np.minimum(np.minimum(a, b), 0).sum(axis=1)
+    hi = np.maximum(np.maximum(a, b), 0).sum(axis=1)
+    return lo, hi
+
+
+def _accumulator(weight: np.ndarray, x: TensorType) -> tuple[int, int]:
+    lo, hi = sum_ranges(weight, x)
+    return int(lo.min()), int(hi.max())
 
 
 def window_size(length: int, kernel: int, stride: int, pad: int) -> int:
