@@ -6,6 +6,7 @@ Libraries take ``progress: Progress = NoProgress()`` and never print themselves.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -19,7 +20,10 @@ class Task(Protocol):
         """``n`` more of the total are done."""
 
     def note(self, text: str) -> None:
-        """Show ``text`` (a loss, an accuracy) beside the task; it replaces the last note."""
+        """Show ``text`` (a loss, an accuracy) beside the task; it replaces the last note.
+
+        In a log each note is a line: give one for each larger step, such as an epoch.
+        """
 
 
 class Progress(Protocol):
@@ -44,30 +48,53 @@ class NoProgress:
 
 
 class _PlainTask:
-    def __init__(self) -> None:
-        self.last_note = ""
+    """Prints lines of one task; ``ended`` wakes the thread that prints now and then."""
+
+    def __init__(self, description: str, total: float | None, stream: TextIO) -> None:
+        self._description, self._total, self._stream = description, total, stream
+        self._start = time.perf_counter()
+        self._done, self._note = 0.0, ""
+        self.ended = threading.Event()
 
     def advance(self, n: float = 1) -> None:
-        pass
+        self._done += n
 
     def note(self, text: str) -> None:
-        self.last_note = text
+        self._note = text
+        self.say()
+
+    def say(self, *, ended: bool = False) -> None:
+        share = f"{self._done / self._total:.0%}, " if self._total and not ended else ""
+        note = f", {self._note}" if self._note else ""
+        seconds = time.perf_counter() - self._start
+        print(f"{self._description}: {share}{seconds:.1f} s{note}", file=self._stream, flush=True)
+
+    def repeat(self, every: float) -> None:
+        while not self.ended.wait(every):
+            self.say()
 
 
 class PlainProgress:
-    """One line when a task ends, for log files and pipes."""
+    """Lines for log files and pipes: of each note, every now and then, and when a task ends.
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+    every: seconds between lines of a task that has nothing to note. They come from a thread, so
+    that work which reports nothing (a compiler, a search) is seen to be alive too.
+    """
+
+    def __init__(self, stream: TextIO | None = None, every: float = 30.0) -> None:
+        self._stream, self._every = stream or sys.stderr, every
 
     @contextmanager
     def task(self, description: str, total: float | None = None) -> Iterator[Task]:
-        start = time.perf_counter()
-        task = _PlainTask()
-        yield task
-        note = f", {task.last_note}" if task.last_note else ""
-        seconds = time.perf_counter() - start
-        print(f"{description}: {seconds:.1f} s{note}", file=self._stream, flush=True)
+        task = _PlainTask(description, total, self._stream)
+        thread = threading.Thread(target=task.repeat, args=(self._every,), daemon=True)
+        thread.start()
+        try:
+            yield task
+        finally:
+            task.ended.set()
+            thread.join()
+        task.say(ended=True)
 
 
 class RichProgress:

@@ -48,6 +48,13 @@ class Accuracy(Document):
     test_images: Count
 
 
+class Training(Document):
+    """How the network was trained: number format of convolutions, and epochs."""
+
+    precision: Literal["fp32", "bf16"]
+    epochs: Count
+
+
 class Machine(Document):
     """What the training ran on: the same seed gives the same weights where all this is the same.
 
@@ -238,6 +245,7 @@ class Result(Document):
     machine: Machine
     accuracy: Accuracy
     confusion: Confusion
+    training: Training
     network: NetworkSize
     accelerator: Accelerator
     stages: list[StageCycles]
@@ -257,10 +265,11 @@ class Reported(Document):
 
 
 class Trained(Reported):
-    """``float``, ``quantized``: as in ``Accuracy``."""
+    """``float``, ``quantized``: as in ``Accuracy``; the others as in ``Training``."""
 
     float: Share | None
     quantized: Share
+    precision: Literal["fp32", "bf16"]
     epochs: Count
     machine: Machine
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.config.training import DataConfig
-from hwsim.errors import DataError, StorageError
+from hwsim.errors import DataError, HwsimWarning, StorageError
 from hwsim.files import ArraySpec, read_arrays
 
 LIMIT = 4 << 30
@@ -39,12 +40,16 @@ _HELP = {
 }
 
 
+_COLOURS = 4
+"""Most channels of pictures as photographs have them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Pictures [count, channels, height, width] uint8 0..255, labels [count] int64 0..classes-1.
 
-    One-dimensional signals have height 1. Construction checks shapes, types and label range;
-    raises DataError.
+    One-dimensional signals have height 1. At least two pictures to train on and two classes.
+    Construction checks shapes, types and labels; raises DataError.
     """
 
     name: str
@@ -58,9 +63,15 @@ class Dataset:
         for part in ("train", "test"):
             x, y = getattr(self, f"{part}_x"), getattr(self, f"{part}_y")
             if x.dtype != np.uint8 or x.ndim != 4 or 0 in x.shape:
+                scaled = " (scale floats to 0..255 and round)" if x.dtype.kind == "f" else ""
                 raise DataError(
                     f"{self.name}: {part}_x must be uint8 [count, channels, height, width], "
-                    f"not {x.dtype} {list(x.shape)}"
+                    f"not {x.dtype} {list(x.shape)}{scaled}"
+                )
+            if x.shape[3] <= _COLOURS < min(x.shape[1:3]):
+                raise DataError(
+                    f"{self.name}: {part}_x {list(x.shape)} has its channels last; it must be "
+                    "[count, channels, height, width] (numpy.moveaxis(x, -1, 1))"
                 )
             if y.dtype != np.int64 or y.shape != (len(x),):
                 raise DataError(
@@ -70,6 +81,10 @@ class Dataset:
                 raise DataError(
                     f"{self.name}: {part}_y must be 0..{self.classes - 1}, not {y.min()}..{y.max()}"
                 )
+        if len(self.train_x) < 2:
+            raise DataError(f"{self.name}: train_x must hold at least 2 pictures, not 1")
+        if self.classes < 2:
+            raise DataError(f"{self.name}: there must be at least 2 classes, not {self.classes}")
         if self.train_x.shape[1:] != self.test_x.shape[1:]:
             raise DataError(
                 f"{self.name}: train_x and test_x must hold pictures of one shape, "
@@ -80,6 +95,11 @@ class Dataset:
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of one picture."""
         return self.train_x.shape[1:]
+
+
+def _listed(numbers: np.ndarray) -> str:
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return ", ".join(str(number) for number in numbers[:5]) + more
 
 
 def load_data(config: DataConfig) -> Dataset:
@@ -202,7 +222,10 @@ def _cifar(config: DataConfig) -> Dataset:
 
 
 def _npz(path: Path) -> Dataset:
-    """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis."""
+    """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis.
+
+    Warns of classes without a picture to train on.
+    """
     if not path.exists():
         raise DataError(
             f"npz not found: put a file with train_x, train_y, test_x, test_y at {path}"
@@ -219,4 +242,13 @@ def _npz(path: Path) -> Dataset:
     for key in ("train_y", "test_y"):
         arrays[key] = arrays[key].astype(np.int64)
     classes = int(arrays["train_y"].max(initial=0)) + 1
-    return Dataset(path.stem, classes=classes, **arrays)
+    data = Dataset(path.stem, classes=classes, **arrays)
+    empty = np.flatnonzero(np.bincount(data.train_y, minlength=data.classes) == 0)
+    if empty.size:
+        hint = " (do the labels start at 1?)" if empty.tolist() == [0] else ""
+        warnings.warn(
+            f"{path}: no picture to train on is of class {_listed(empty)}{hint}",
+            HwsimWarning,
+            stacklevel=3,
+        )
+    return data

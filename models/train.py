@@ -13,10 +13,12 @@ import json
 import math
 import pickle
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +28,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hwsim.config.training import ModelConfig, TrainingConfig
-from hwsim.errors import OutputError, StorageError
+from hwsim.errors import DataError, HwsimWarning, OutputError, StorageError, TrainingError
 from hwsim.files import read_bytes, whole_file
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset
 from hwsim.models.export import network_input, predict
 from hwsim.models.faults import margin_cross_entropy
-from hwsim.models.layers import Norm
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
+from hwsim.models.settle import settle_statistics
+from hwsim.models.speed import Precision, best_precision, kept_memory
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.result import History
 
-_FORMAT = 1
+_FORMAT = 2
 _SILENT = NoProgress()
+_DARK = 64
+"""Pictures whose values span less than this are likely scaled wrongly."""
+_SETTLE_BATCHES = 16
+"""Batches that settle the norms' statistics for the test accuracy of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,15 @@ _LARGEST = 2 << 30
 
 @dataclass(frozen=True)
 class Fit:
-    """One trained network with its history and its final test accuracy (0..1, float32)."""
+    """One trained network with its history and its final test accuracy (0..1, float32).
+
+    precision: what its convolutions were trained in.
+    """
 
     model: ConvNet
     history: tuple[EpochRecord, ...]
     test_accuracy: float
+    precision: Precision
 
 
 @dataclass(frozen=True)
@@ -100,13 +111,16 @@ def train(
     """Train the float twin and the network of ``model`` on ``data``.
 
     Checkpoints ``twin.pt`` and ``network.pt`` go to ``folder`` after every epoch; called again
-    after an interruption, it goes on from them. Raises OutputError when they belong to another
-    configuration, StorageError when one is damaged, ConfigError when model and data do not fit.
+    after an interruption, it goes on from them, with ``precision: auto`` in the precision that
+    they began with. Raises OutputError when they belong to another configuration, StorageError
+    when one is damaged, ConfigError when model and data do not fit, TrainingError when the loss
+    is no longer a number. Warns of pictures that are dark all over.
     """
+    _check_pictures(data, model.input_bits)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job(data, training, seed, training_device(training.device), progress)
-    with _threads(training.threads):
+    with _threads(training.threads), kept_memory():
         twin = None
         if training.twin_epochs != 0:
             twin = _Run(
@@ -189,6 +203,9 @@ class _Run:
             load_initial(model, Path(config.initial), device)
         frozen = all(layer.frozen for layer in model.mux_layers())
         self.freeze_step = 0 if frozen else round(config.freeze_at * self.steps)
+        self.precision: Precision = (
+            best_precision(device) if config.precision == "auto" else config.precision
+        )
         self.robust = None
         if config.faults is not None and not model.twin:
             self.robust = RobustLoss(self.model, config.faults, job.seed)
@@ -229,32 +246,31 @@ class _Run:
         done = len(self.history)
         # On a GPU, the fastest convolution algorithms add in an order that varies.
         repeatable = torch.backends.cudnn.flags(benchmark=False, deterministic=True)
+        title = f"{title} ({self.device.type}, {self.precision})"
         with repeatable, self.progress.task(title, self.epochs * len(self.batches)) as bar:
             bar.advance(done * len(self.batches))
             for epoch in range(done, self.epochs):
-                self.history.append(self._epoch(epoch, bar))
+                record = self._epoch(epoch, bar)
+                if not math.isfinite(record.loss):
+                    raise TrainingError(
+                        f"{title}: the loss is {record.loss} in epoch {epoch + 1}; "
+                        "lower training.learning_rate"
+                    )
+                self.history.append(record)
                 self._save()
-                bar.note(f"test accuracy {self.history[-1].test_accuracy:.2%}")
+                bar.note(
+                    f"epoch {epoch + 1} of {self.epochs}, loss {record.loss:.4g}, "
+                    f"test accuracy {record.test_accuracy:.2%}"
+                )
         self.model.freeze_positions()
-        self._settle_norms()
+        self._settle()
         accuracy = float(np.mean(predict(self.model, self.data.test_x) == self.data.test_y))
-        return Fit(self.model.eval(), tuple(self.history), accuracy)
+        return Fit(self.model.eval(), tuple(self.history), accuracy, self.precision)
 
-    @torch.no_grad()
-    def _settle_norms(self) -> None:
-        """Replace the norms' running averages by the means over one epoch, in float32.
-
-        Running averages lag behind weights that still flip, and were taken in training precision.
-        """
-        norms = [module for module in self.model.modules() if isinstance(module, Norm)]
-        momenta = [norm.momentum for norm in norms]
-        self.model.train()
-        for index, (x, _) in enumerate(self.batches.epoch(self.epochs)):
-            for norm in norms:
-                norm.momentum = 1 / (index + 1)
-            self.model(x)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+    def _settle(self, batches: int | None = None) -> None:
+        """Measure the norms' statistics on the first batches of the epoch after the last."""
+        inputs = (x for x, _ in self.batches.epoch(self.epochs))
+        settle_statistics(self.model, islice(inputs, batches))
 
     def _epoch(self, epoch: int, bar: Task) -> EpochRecord:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -268,6 +284,7 @@ class _Run:
             right += (logits.argmax(dim=1) == y).sum()
             bar.advance(1)
         count = len(self.batches)
+        self._settle(_SETTLE_BATCHES)
         return EpochRecord(
             epoch=epoch,
             loss=float(loss_sum) / count,
@@ -325,7 +342,7 @@ class _Run:
         return with_teacher
 
     def _autocast(self) -> torch.autocast:
-        enabled = self.config.precision == "bf16"
+        enabled = self.precision == "bf16"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def _quick_accuracy(self) -> float:
@@ -337,8 +354,8 @@ class _Run:
         save_checkpoint(
             self.path,
             {
-                "format": _FORMAT,
                 "fingerprint": self.fingerprint,
+                "precision": self.precision,
                 "model": self.model.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "history": [asdict(record) for record in self.history],
@@ -354,6 +371,8 @@ class _Run:
                 f"{self.path}: belongs to another data set, model, training or seed; "
                 "use another folder or delete it"
             )
+        if self.config.precision == "auto" and state.get("precision") in ("fp32", "bf16"):
+            self.precision = state["precision"]
         try:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
@@ -385,15 +404,30 @@ def _fingerprint(
     digest.update(json.dumps(parts, sort_keys=True).encode())
     if config.initial is not None:
         digest.update(Path(config.initial).read_bytes())
-    digest.update(np.ascontiguousarray(data.train_y).tobytes())
-    digest.update(np.ascontiguousarray(data.train_x[::97]).tobytes())
+    for array in (data.train_x, data.train_y):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
+def _check_pictures(data: Dataset, input_bits: int) -> None:
+    """Refuse pictures that are all alike to the network, and warn of a range hardly used."""
+    top, low = int(data.train_x.max()), int(data.train_x.min())
+    levels = (top >> (8 - input_bits)) - (low >> (8 - input_bits)) + 1
+    text = (
+        f"{data.name}: the pictures' values are {low}..{top} of 0..255; "
+        f"at model.input_bits {input_bits} {levels} level{'s are' if levels > 1 else ' is'} left"
+    )
+    if levels == 1:
+        raise DataError(f"{text}, all pictures look alike: scale them to 0..255")
+    if top - low < _DARK and not (levels == 2 and input_bits == 1):
+        warnings.warn(f"{text}: scale them to 0..255", HwsimWarning, stacklevel=3)
+
+
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` in one step: the file is whole or is the previous one."""
+    """Write ``state`` with the format's version; the file is whole or is the previous one."""
     blob = io.BytesIO()
-    torch.save(state, blob)
+    torch.save({**state, "format": _FORMAT}, blob)
     with whole_file(path) as file:
         file.write(blob.getbuffer())
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from hwsim.config.training import DataConfig
-from hwsim.errors import DataError
+from hwsim.errors import DataError, HwsimWarning
 from hwsim.models.data import Dataset, load_data
 
 IDX = (
@@ -150,7 +150,7 @@ def test_cifar_binary_version(tmp_path, name, labels, files):
 
 def npz_arrays() -> dict[str, np.ndarray]:
     x = np.arange(2 * 5 * 7, dtype=np.uint8).reshape(2, 5, 7)
-    y = np.array([0, 3])
+    y = np.array([0, 1])
     return {"train_x": x, "train_y": y, "test_x": x, "test_y": y}
 
 
@@ -158,16 +158,31 @@ def test_npz(tmp_path):
     path = tmp_path / "mine.npz"
     np.savez(path, **npz_arrays())
     data = load_data(DataConfig(set="npz", path=str(path)))
-    assert (data.name, data.shape, data.classes) == ("mine", (1, 5, 7), 4)
+    assert (data.name, data.shape, data.classes) == ("mine", (1, 5, 7), 2)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"test_y": None}, "lacks the array 'test_y'"),
-        ({"train_x": np.zeros((2, 5, 7))}, "train_x must be uint8"),
+        ({"train_x": np.zeros((2, 5, 7))}, r"train_x must be uint8 .*\(scale floats to 0..255"),
+        (
+            {"train_x": np.zeros((2, 32, 32, 3), np.uint8)},
+            r"train_x \[2, 32, 32, 3\] has its channels last; it must be \[count, channels, ",
+        ),
+        (
+            {"test_x": np.zeros((2, 9, 7, 1), np.uint8), "train_x": np.zeros((2, 9, 7), np.uint8)},
+            r"test_x \[2, 9, 7, 1\] has its channels last",
+        ),
+        (
+            {"train_x": np.zeros((1, 5, 7), np.uint8), "train_y": np.array([1])},
+            "train_x must hold at least 2 pictures, not 1",
+        ),
+        ({"train_y": np.zeros(2, int), "test_y": np.zeros(2, int)}, "at least 2 classes, not 1"),
+        ({"train_y": np.array([0.0, np.nan])}, "train_y: must hold integers, not float64"),
+        ({"train_y": np.array([0, -1])}, r"train_y must be 0\.\.0, not -1\.\.0"),
         ({"train_y": np.zeros(2)}, "train_y: must hold integers, not float64"),
-        ({"test_y": np.array([0, 4])}, r"test_y must be 0\.\.3, not 0\.\.4"),
+        ({"test_y": np.array([0, 4])}, r"test_y must be 0\.\.1, not 0\.\.4"),
         ({"test_x": np.zeros((2, 5, 6), np.uint8)}, "pictures of one shape"),
         ({"test_x": np.array([{}, {}], object)}, "is not an .npz file, or is damaged"),
     ],
@@ -216,6 +231,27 @@ def test_missing_npz(tmp_path):
         load_data(DataConfig(set="npz", path=str(tmp_path / "none.npz")))
     with pytest.raises(ValidationError, match="path must name"):
         DataConfig(set="npz")
+
+
+@pytest.mark.parametrize(
+    ("labels", "line"),
+    [
+        ([1, 2], r"mine.npz: no picture to train on is of class 0 \(do the labels start at 1\?\)$"),
+        ([0, 3], r"mine.npz: no picture to train on is of class 1, 2$"),
+        ([0, 9], r"of class 1, 2, 3, 4, 5 and 3 more$"),
+    ],
+)
+def test_classes_without_a_picture(tmp_path, labels, line):
+    np.savez(tmp_path / "mine.npz", **{**npz_arrays(), "train_y": np.array(labels)})
+    with pytest.warns(HwsimWarning, match=line):
+        data = load_data(DataConfig(set="npz", path=str(tmp_path / "mine.npz")))
+    assert data.classes == labels[1] + 1
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (2, 3, 32, 2), (2, 6, 1, 3), (2, 4, 4, 4)])
+def test_channels_first_is_not_taken_for_last(shape):
+    x, y = np.zeros(shape, np.uint8), np.array([0, 1])
+    assert Dataset("d", x, y, x, y, 2).shape == shape[1:]
 
 
 def test_dataset_checks_itself():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 import zipfile
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import torch
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import load_config
 from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
-from hwsim.errors import OutputError, StorageError
+from hwsim.errors import DataError, HwsimWarning, OutputError, StorageError, TrainingError
+from hwsim.models import speed
 from hwsim.models.augment import Batches
 from hwsim.models.data import Dataset, load_data
 from hwsim.models.export import agreement, export_network
@@ -149,7 +151,7 @@ def test_training_against_errors_resumes_too(digits, tmp_path, method):
 def test_going_on_from_a_checkpoint(digits, tmp_path):
     config = TRAINING.model_copy(update={"epochs": 2, "twin_epochs": 0, "distillation": 0.0})
     first = train(digits, MODEL, config, seed=0, folder=tmp_path / "first")
-    save_checkpoint(tmp_path / "final.pt", {"format": 1, "model": first.network.model.state_dict()})
+    save_checkpoint(tmp_path / "final.pt", {"model": first.network.model.state_dict()})
     further = config.model_copy(
         update={"epochs": 1, "initial": str(tmp_path / "final.pt"), "learning_rate": 1e-3}
     )
@@ -266,6 +268,120 @@ def test_threads_are_given_back(digits, tmp_path):
         torch.set_num_threads(before)
 
 
+def test_every_picture_counts(digits, tmp_path):
+    """A checkpoint of the same labels and all but one pixel of the pictures is not taken up."""
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    train(digits, MODEL, config, seed=0, folder=tmp_path)
+    for picture in (1, 96, 98, len(digits.train_x) - 1):
+        changed = digits.train_x.copy()
+        changed[picture, 0, 3, 3] ^= 1
+        other = dataclasses.replace(digits, train_x=changed)
+        with pytest.raises(OutputError, match=r"network\.pt: belongs to another data set"):
+            train(other, MODEL, config, seed=0, folder=tmp_path)
+
+
+def small(pictures: np.ndarray, count: int = 4) -> Dataset:
+    labels = np.arange(count) % 2
+    return Dataset("mine", pictures[:count], labels, pictures[:count], labels, 2)
+
+
+@pytest.mark.parametrize(
+    ("top", "bits", "line"),
+    [
+        (
+            1,
+            8,
+            r"^mine: the pictures' values are 0\.\.1 of 0\.\.255; .* 8 2 levels are left",
+        ),
+        (40, 4, r"at model\.input_bits 4 3 levels are left: scale them to 0\.\.255$"),
+    ],
+)
+def test_dark_pictures_are_warned_of(tmp_path, top, bits, line):
+    pictures = (np.arange(4 * 64) % (top + 1)).astype(np.uint8).reshape(4, 1, 8, 8)
+    model = MODEL.model_copy(update={"input_bits": bits})
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    with pytest.warns(HwsimWarning, match=line):
+        train(small(pictures), model, config, seed=0, folder=tmp_path)
+
+
+def test_pictures_that_are_all_alike_are_refused(tmp_path):
+    model = MODEL.model_copy(update={"input_bits": 4})
+    pictures = (np.arange(4 * 64) % 2).astype(np.uint8).reshape(4, 1, 8, 8)
+    with pytest.raises(DataError, match=r"input_bits 4 1 level is left, all pictures look alike"):
+        train(small(pictures), model, TRAINING, seed=0, folder=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_bright_and_black_and_white_pictures_pass_without_a_word(tmp_path):
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    pictures = (np.arange(4 * 64) % 2 * 255).astype(np.uint8).reshape(4, 1, 8, 8)
+    for bits in (1, 4):
+        model = MODEL.model_copy(update={"input_bits": bits})
+        train(small(pictures), model, config, seed=0, folder=tmp_path / str(bits))
+    # Two pictures, fewer than a batch: the smallest set that can be trained on.
+    train(small(pictures, 2), MODEL, config, seed=0, folder=tmp_path / "two")
+
+
+def test_a_training_that_diverges_says_so(digits, tmp_path):
+    config = TRAINING.model_copy(
+        update={"epochs": 2, "twin_epochs": 0, "distillation": 0.0, "optimizer": "sgd",
+                "learning_rate": 1e30, "warmup": 0.0}
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=r"loss is nan in epoch 1; lower training\."):
+        train(digits, MODEL, config, seed=0, folder=tmp_path)
+    assert not (tmp_path / "network.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"avx2", "avx512f"}, "fp32"),
+        ({"avx512f", "avx512_bf16"}, "bf16"),
+        ({"amx_bf16", "amx_tile"}, "bf16"),
+        (set(), "fp32"),
+    ],
+)
+def test_precision_follows_the_cpu(monkeypatch, flags, expected):
+    monkeypatch.setattr(speed, "cpu_flags", lambda: frozenset(flags))
+    assert speed.best_precision(torch.device("cpu")) == expected
+
+
+def test_cpu_flags_are_read():
+    flags = speed.cpu_flags()
+    assert "fpu" in flags or not Path("/proc/cpuinfo").exists() or "flags" not in Path(
+        "/proc/cpuinfo"
+    ).read_text()  # fmt: skip
+
+
+def test_auto_is_what_the_machine_is_good_at_and_a_resume_stays_with_it(
+    digits, tmp_path, monkeypatch
+):
+    """Begun where bf16 is fast, ended where it is not: the weights of the former."""
+    config = TRAINING.model_copy(
+        update={"precision": "auto", "epochs": 2, "twin_epochs": 0, "distillation": 0.0}
+    )
+    results = {}
+    for name in ("bf16", "fp32"):
+        monkeypatch.setattr("hwsim.models.train.best_precision", lambda _, name=name: name)
+        results[name] = train(digits, MODEL, config, seed=0, folder=tmp_path / name)
+        assert results[name].network.precision == name
+        assert load_checkpoint(tmp_path / name / "network.pt")["precision"] == name
+        # Said outright, it is the same training.
+        said = config.model_copy(update={"precision": name})
+        again = train(digits, MODEL, said, seed=0, folder=tmp_path / f"said {name}")
+        assert_same(weights(again), weights(results[name]))
+    assert not torch.equal(
+        weights(results["bf16"])["head.weight"], weights(results["fp32"])["head.weight"]
+    )
+    monkeypatch.setattr("hwsim.models.train.best_precision", lambda _: "bf16")
+    with pytest.raises(KeyboardInterrupt):
+        train(digits, MODEL, config, seed=0, folder=tmp_path / "moved", progress=Interrupt(30))
+    monkeypatch.setattr("hwsim.models.train.best_precision", lambda _: "fp32")
+    moved = train(digits, MODEL, config, seed=0, folder=tmp_path / "moved")
+    assert moved.network.precision == "bf16"
+    assert_same(weights(moved), weights(results["bf16"]))
+
+
 def test_bf16_training(digits, tmp_path):
     config = TRAINING.model_copy(update={"precision": "bf16", "epochs": 6})
     result = train(digits, MODEL, config, seed=0, folder=tmp_path)
@@ -316,7 +432,7 @@ def test_signals_shift_sideways_only():
         ({"beta_start": 80.0}, "beta_end must be at least beta_start"),
         ({"distillation": 0.5, "twin_epochs": 0}, "distillation needs the float twin"),
         ({"learning_rate": 0.0}, "greater than 0"),
-        ({"precision": "fp16"}, "Input should be 'fp32' or 'bf16'"),
+        ({"precision": "fp16"}, "Input should be 'auto', 'fp32' or 'bf16'"),
     ],
 )
 def test_training_config_rules(config, message):
@@ -330,6 +446,7 @@ def test_shipped_experiments_are_valid(name):
     assert config.model.convolution == "mux"
     assert config.model.weights == "binary"
     assert config.training.twin_epochs != 0
+    assert config.training.precision == "auto"
 
 
 def test_quickstart_reaches_its_accuracy(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,16 @@ from typing import TYPE_CHECKING
 
 from hwsim.cli.checks import check_experiment
 from hwsim.cli.common import Output, make_console, mark, styled
+from hwsim.errors import HwsimWarning
 
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
     from hwsim.run import Stage, StageReport, Workspace
     from hwsim.run.engine import Figures
+
+
+LOW_AGREEMENT = 0.98
+"""Share of equal predictions below which the export is suspected."""
 
 
 def load_experiment(source: str, settings: Sequence[str] | None = None) -> ExperimentConfig:
@@ -44,6 +50,8 @@ def bring_up_to_date(
     from hwsim.run import run_stages
 
     def show(report: StageReport) -> None:
+        if report.name == "evaluate":
+            warn_of_agreement(report.figures["agreement"])
         if out.quiet:
             return
         console = make_console(stderr=True)
@@ -61,6 +69,18 @@ def bring_up_to_date(
     return run_stages(stages, config, workspace, out.progress, show, derived)
 
 
+def warn_of_agreement(share: float) -> None:
+    """Warn when the integers give other answers than the network that was trained."""
+    if share < LOW_AGREEMENT:
+        warnings.warn(
+            f"integers and training model agree on {percent(share)} of the test images only: "
+            "accuracy was lost in the export (raise model.multiplier_bits; sums above 2^24 are "
+            "rounded in training)",
+            HwsimWarning,
+            stacklevel=2,
+        )
+
+
 def percent(share: float | None) -> str:
     """A fraction for people: ``98.61 %``."""
     return "-" if share is None else f"{100 * share:.2f} %"
@@ -70,11 +90,17 @@ def _summary(stage: str, f: Figures) -> str:
     """The line that tells what ``stage`` found."""
     if stage == "train":
         twin = f"float {percent(f['float'])}, " if f["float"] is not None else ""
-        return f"{twin}quantized {percent(f['quantized'])} of the test images"
+        return (
+            f"{twin}quantized {percent(f['quantized'])} of the test images "
+            f"({f['precision']} on {f['machine']['device']})"
+        )
     if stage == "export":
         return f"{f['ops']} ops, {f['weights']:,} weights in {f['weight_bits']:,} bits"
     if stage == "evaluate":
-        return f"integer {percent(f['integer'])}, torch on the same integers {percent(f['golden'])}"
+        return (
+            f"integer {percent(f['integer'])}, torch on the same integers {percent(f['golden'])}; "
+            f"{percent(f['agreement'])} of the answers as in training"
+        )
     if stage == "simulate":
         cycles = f["accelerator"]
         return (

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,7 +28,7 @@ from hwsim.cli import (
     verify,
 )
 from hwsim.cli.common import show_any_text
-from hwsim.errors import HwsimError
+from hwsim.errors import HwsimError, HwsimWarning
 
 _INTERRUPTED = 130
 _LONGEST_LINE = 600
@@ -83,7 +84,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _invoke(words: list[str], debug: bool) -> int:
-    """Exit code of a command line; every error becomes one line on stderr."""
+    """Exit code of a command line; every error and warning becomes one line on stderr."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, HwsimWarning):
+                _say(f"warning: {message}")
+            else:
+                shown(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        return _run(words, debug)
+
+
+def _run(words: list[str], debug: bool) -> int:
     try:
         _check_words(words)
         code = app(words, prog_name="hwsim", standalone_mode=False)

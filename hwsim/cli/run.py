@@ -113,6 +113,7 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
             "rtl": None if correct is None else correct / verification["images"],
         },
         "confusion": f["evaluate"]["confusion"],
+        "training": {key: f["train"][key] for key in ("precision", "epochs")},
         "network": {k: v for k, v in f["export"].items() if k != "network_sha256"},
         **f["simulate"],
         "verilog_lines": f["generate"]["lines"],

@@ -48,7 +48,7 @@ _TRAINING_CODE = tuple(
     f"hwsim.models.{name}"
     for name in (
         "augment", "data", "faults", "inject", "layers", "memory", "networks", "quantize",
-        "robust", "train",
+        "robust", "settle", "speed", "train",
     )
 ) + ("hwsim.faults.fresh", "hwsim.faults.inject", "hwsim.faults.philox")  # fmt: skip
 
@@ -101,7 +101,7 @@ def _train(run: StageRun) -> Figures:
         folder=folder,
         progress=run.progress,
     )
-    save_checkpoint(folder / _FINAL, {"format": 1, "model": result.network.model.state_dict()})
+    save_checkpoint(folder / _FINAL, {"model": result.network.model.state_dict()})
     fits = {"network": result.network, "float": result.twin}
     write_json(
         folder / "history.json",
@@ -112,6 +112,7 @@ def _train(run: StageRun) -> Figures:
         "quantized": result.network.test_accuracy,
         "epochs": len(result.network.history),
         "machine": training_machine(config.training),
+        "precision": result.network.precision,
     }
 
 
@@ -313,7 +314,7 @@ STAGES = (
         schema=Exported,
         sections=("name", "seed", "data", "model"),
         needs=("train",),
-        code=("hwsim.models.export", "hwsim.network"),
+        code=("hwsim.models.export", "hwsim.models.fixed_point", "hwsim.network"),
     ),
     Stage(
         "evaluate",

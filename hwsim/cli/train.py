@@ -46,6 +46,7 @@ def train(
             yield f"float twin {percent(accuracy['float'])}"
         yield f"quantized  {percent(accuracy['quantized'])}"
         yield f"integer    {percent(accuracy['integer'])}"
+        yield f"agreement  {percent(accuracy['agreement'])} of the answers as in training"
         yield f"written to {path}"
 
     out.finish(document, people)

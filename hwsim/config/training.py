@@ -74,7 +74,7 @@ class ModelConfig(StrictModel):
         8, ge=3, le=16, description="resnet: signed width of both branches before they are added"
     )
     multiplier_bits: int = Field(
-        12, ge=4, le=24, description="width of the requantizers' multipliers, sign not counted"
+        12, ge=4, le=24, description="significant bits of every channel's multiplier"
     )
 
     @field_validator("pools")
@@ -100,7 +100,7 @@ class ModelConfig(StrictModel):
                 raise ValueError(f"pools must be 0..{layers - 1}, not {self.pools[-1]}")
             if self.stem_stride != 1:
                 raise ValueError("stem_stride applies to resnet only (use strides)")
-        if self.residual_bits < self.activation_bits + 2:
+        if self.network == "resnet" and self.residual_bits < self.activation_bits + 2:
             raise ValueError("residual_bits must be at least activation_bits + 2")
         return self
 
@@ -160,7 +160,11 @@ class TrainingConfig(StrictModel):
         None, description="checkpoint (network.pt) of the same model to go on from"
     )
     faults: FaultTrainingConfig | None = Field(None, description="train against bit errors")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="of convolutions in training")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto",
+        description="of convolutions in training; auto: bf16 where CPU or GPU has instructions "
+        "for it, else fp32",
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(
         None,

@@ -147,6 +147,7 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
             "agreement": 0.9972,
             "test_images": 360,
         },
+        "training": {"precision": "fp32", "epochs": 24},
         "network": {
             "name": network.name,
             "ops": len(network.ops),
