@@ -3,7 +3,10 @@
 A small network (channels 12, 16, 16) on the digits; the integers' test accuracy is taken with the
 running averages as the loop left them, and again after ``settle_statistics``.
 
-    OMP_NUM_THREADS=1 python benchmarks/settled_statistics.py [--seeds 5] [--steps 900]
+    OMP_NUM_THREADS=1 python benchmarks/settled_statistics.py [--seeds 5] [--steps 900] [--decay]
+
+--decay: with the learning rate schedule of examples/own_training_loop.py, whose last steps move
+the weights little.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ def accuracy(model: ConvNet, data: Dataset) -> float:
     return float(np.mean(GoldenNetwork(network)(x).numpy().ravel() == data.test_y))
 
 
-def train(data: Dataset, seed: int, steps: int) -> tuple[float, float]:
+def train(data: Dataset, seed: int, steps: int, decay: bool) -> tuple[float, float]:
     """Accuracy before and after settling, of the tutorial's loop."""
     torch.manual_seed(seed)
     config = ModelConfig(channels=(12, 16, 16), strides=(1, 2, 1), activation_bits=3)
@@ -41,6 +44,9 @@ def train(data: Dataset, seed: int, steps: int) -> tuple[float, float]:
     x = torch.from_numpy(network_input(data.train_x, config.input_bits))
     y = torch.from_numpy(data.train_y)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
+    if not decay:
+        optimizer.param_groups[0].update(lr=5e-3, betas=(0.9, 0.999))
     freeze_at = int(0.4 * steps)
     for step in range(steps):
         if step < freeze_at:
@@ -52,6 +58,8 @@ def train(data: Dataset, seed: int, steps: int) -> tuple[float, float]:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if decay:
+            rate.step()
     before = accuracy(model, data)
     settle_statistics(model, x.split(256))
     return before, accuracy(model, data)
@@ -61,12 +69,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--decay", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = load_data(DataConfig(set="digits"))
     found = []
     for seed in range(arguments.seeds):
-        found.append(train(data, seed, arguments.steps))
+        found.append(train(data, seed, arguments.steps, arguments.decay))
         print(f"seed {seed}: {found[-1][0]:.1%} as left, {found[-1][1]:.1%} settled", flush=True)
     left, settled = (statistics.mean(column) for column in zip(*found, strict=True))
     print(f"mean of {len(found)}: {left:.1%} as left, {settled:.1%} settled")
