@@ -103,7 +103,7 @@ def base(data: Dataset, folder: Path) -> Path:
             folder=folder / "base",
             progress=make_progress(),
         )
-        save_checkpoint(done, {"format": 1, "model": result.network.model.state_dict()})
+        save_checkpoint(done, {"model": result.network.model.state_dict()})
     return done
 
 

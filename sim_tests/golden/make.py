@@ -101,7 +101,7 @@ def make(folder: Path) -> None:
         (folder / "verilog" / name).unlink()
 
     state = {"weight": torch.arange(-2, 2).float()}
-    save_checkpoint(folder / "final.pt", {"format": 1, "model": state})
+    save_checkpoint(folder / "final.pt", {"model": state})
 
     write_folder(folder / "report", pipeline)
     (folder / "report" / "network.hwnet").unlink()
