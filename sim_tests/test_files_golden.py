@@ -141,7 +141,7 @@ def test_generated_folder(again: Path) -> None:
 def test_checkpoint(again: Path) -> None:
     for root in (HERE, again):
         state = load_checkpoint(root / "final.pt")
-        assert state["format"] == 1
+        assert state["format"] == 2
         assert state["model"]["weight"].tolist() == [-2, -1, 0, 1]
 
 
