@@ -273,3 +273,36 @@ def test_what_no_image_shows_is_said() -> None:
     assert shown.ties == 0
     assert shown.not_seen == ("top: a tie",)
     assert shown.cannot_occur == ("wide: below its range", "wide: above its range")
+
+
+def shown_edges(network: Network) -> vectors.Coverage:
+    """What the images show of ``network`` that are chosen beside one of zeros."""
+    pipeline = build_pipeline(network)
+    chosen = choose_images(pipeline, None, np.zeros((1, *network.input.shape), np.int64))
+    tensors = evaluate(network, chosen.images)
+    links = {fifo.name: tensors[fifo.stream.tensor] for fifo in pipeline.fifos}
+    watched = {name: values[list(chosen.watched)] for name, values in links.items()}
+    return vectors.coverage(pipeline, chosen, links, watched, faulty=False)
+
+
+def test_networks_of_one_op_show_every_edge() -> None:
+    argmax = Network("one", TensorType(4, 1, 1, 6, True), (ArgMax("top", ("input",)),))
+    clip = Network("one", TensorType(3, 4, 4, 4, True), (CLIP,))
+    for network in (argmax, clip):
+        shown = shown_edges(network)
+        assert shown.not_seen == ()
+        assert shown.cannot_occur == ()
+    assert shown.ties is None
+    assert min(shown.saturated["clip"]) > 0
+
+
+def test_edges_are_counted_as_the_reference_has_them() -> None:
+    """By hand: each image is beyond one end, and the second has a tie."""
+    x = np.array([[[-8, 0], [0, 0]], [[7, 7], [7, 7]]]).reshape(2, 1, 2, 2) * np.ones((1, 3, 1, 1))
+    network = edges_network()
+    edges = vectors._edges(network, evaluate(network, x.astype(np.int64)))
+    # (-8 * 3 + 4) >> 2 is -5, below -2; (7 * 5) >> 2 is 8, above 5.
+    # The second's sums are 20, 12, 20.
+    assert edges["clip", "below"].tolist() == [True, False]
+    assert edges["clip", "above"].tolist() == [False, True]
+    assert edges["top", "tie"].tolist() == [False, True]
