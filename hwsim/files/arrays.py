@@ -7,7 +7,6 @@ caller expects, and only then the values are read. Objects are never unpickled.
 
 from __future__ import annotations
 
-import io
 import math
 import os
 import re
@@ -18,7 +17,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 
@@ -159,7 +158,7 @@ def _members(
 
 
 def _read(
-    file: io.BufferedIOBase | BinaryIO,
+    file: IO[bytes],
     size: int,
     expected: ArraySpec,
     place: str,

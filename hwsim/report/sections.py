@@ -6,7 +6,7 @@ Other parts of hwsim add theirs with ``@section(...)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import yaml
@@ -21,7 +21,7 @@ from hwsim.report.classes import draw_classes
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.page import Report
 from hwsim.report.svg import integer, percent, quantity
-from hwsim.result import Memory
+from hwsim.result import Kind, Memory
 
 Build = Callable[[Report], Markup | None]
 
@@ -109,7 +109,7 @@ def energy(report: Report) -> Markup | None:
         return None
     total = found.total_pj or 1.0
 
-    def bar(name: str, parts: dict[str, float]) -> Bar:
+    def bar(name: str, parts: Mapping[Kind, float]) -> Bar:
         segments = [
             (KIND_CLASS[kind], pj, f"{name}, {kind}: {quantity(pj * 1e-12, 'J')}")
             for kind, pj in parts.items()
