@@ -189,6 +189,7 @@ def test_a_map_in_place_of_chips(capsys: Any, inputs: list[object], tmp_path: Pa
         "file": str(tmp_path / "cells.npy"),
         "holds": "rate",
         "reads": str(tmp_path / "reads.npy"),
+        "shape": None,
         "interleave": 2,
         "rows": 8,
         "columns": 16,
@@ -366,7 +367,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--voltages", "0.8;0.9"],
-            "--voltages: must be numbers with commas between them, not '0.8;0.9'",
+            "--voltages: voltage must be a number, perhaps with V, mV or %, not '0.8;0.9'",
         ),
         (
             ["--chips", "1"],
@@ -413,18 +414,18 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--spatial", "column=0.3,rows=1"],
-            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
-            "in column=0.3,banks=4, not 'rows=1'",
+            "--spatial: must be of column, row, bank, banks, interleave, offset, bank_cells, with "
+            "numbers as in column=0.3,banks=4, not 'rows=1'",
         ),
         (
             ["--spatial", "banks=1.5"],
-            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
-            "in column=0.3,banks=4, not 'banks=1.5'",
+            "--spatial: must be of column, row, bank, banks, interleave, offset, bank_cells, with "
+            "numbers as in column=0.3,banks=4, not 'banks=1.5'",
         ),
         (
             ["--spatial", "column=nan"],
-            "--spatial: must be of column, row, bank, banks, interleave, offset, with numbers as "
-            "in column=0.3,banks=4, not 'column=nan'",
+            "--spatial: must be of column, row, bank, banks, interleave, offset, bank_cells, with "
+            "numbers as in column=0.3,banks=4, not 'column=nan'",
         ),
         (
             ["--spatial", "column=1"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from hwsim.faults.fields import (
     stored_fields,
 )
 from hwsim.faults.map import Holds
-from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
+from hwsim.faults.record import FaultRecord, describe_faults, fault_arrays, restore_faults
 from hwsim.faults.transient import transient_key
 from hwsim.network import Alphabet, MuxConv2d, Network, TensorType
 
@@ -197,6 +198,11 @@ def test_data_fail_alike_whatever_protects_them(pipeline: Pipeline, protection: 
     assert checks > 0
 
 
+def recorded(described: dict[str, Any]) -> FaultRecord:
+    """As a file has it."""
+    return FaultRecord.model_validate_json(json.dumps(described))
+
+
 @pytest.mark.parametrize("protection", ["none", "secded", "tmr:1"])
 def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None:
     rates = {"weight": 0.1, "fifo": 0.02, "conv1.window": 0.0}
@@ -204,7 +210,7 @@ def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None
         pipeline, chip("asymmetric", 9), rates, protection=parse_protection(protection)
     )
     described = describe_faults(faults)
-    again = restore_faults(pipeline, described, fault_arrays(faults))
+    again = restore_faults(pipeline, recorded(described), fault_arrays(faults))
     assert again.memories.keys() == faults.memories.keys()
     for name, memory in faults.memories.items():
         for key in ("word", "bit", "reads"):
@@ -213,7 +219,7 @@ def test_faults_can_be_written_down(pipeline: Pipeline, protection: str) -> None
             )
     described["seed"] = 10
     with pytest.raises(StorageError, match=r"^the chip has other failing cells than are written"):
-        restore_faults(pipeline, described, {})
+        restore_faults(pipeline, recorded(described), {})
 
 
 @pytest.mark.parametrize("holds", ["fails", "rate", "voltage"])
@@ -228,7 +234,7 @@ def test_maps_can_be_written_down(pipeline: Pipeline, holds: Holds) -> None:
     source = whole.laid_out(memory_shapes(pipeline, protections), 5)
     faults = design_faults(pipeline, source, 0.05, protections)
     assert len(faults) > 20
-    described = json.loads(json.dumps(describe_faults(faults)))
+    described = recorded(describe_faults(faults))
     arrays = fault_arrays(faults)
     again = restore_faults(pipeline, described, arrays)
     assert again.memories.keys() == faults.memories.keys()
@@ -249,3 +255,18 @@ def test_other_sources_cannot_be_written_down(pipeline: Pipeline) -> None:
         ChipError, match=r"^only the faults of a Chip or a FaultMap can be written down"
     ):
         describe_faults(faults)
+
+
+def test_registers_are_protected_by_no_name(pipeline: Pipeline) -> None:
+    """Asked for by name it is a mistake; a layer or all memories include what cannot be."""
+    secded = parse_protection("secded")
+    register = "conv1.accumulator"
+    with pytest.raises(ChipError, match=rf"^{register}: protection secded is for memories of"):
+        design_faults(pipeline, chip("flip", 0), 0.1, protection={register: secded})
+    faults = design_faults(pipeline, chip("flip", 0), 0.1, protection={"conv1": secded})
+    assert faults.protections[register].name == "none"
+    assert faults.protections["conv1.weight"].name == "secded"
+    assert faults.protections["conv2.weight"].name == "none"
+    # No check bits is no protection, whatever it is called.
+    none = {register: parse_protection("none")}
+    assert design_faults(pipeline, chip("flip", 0), 0.1, protection=none).protections

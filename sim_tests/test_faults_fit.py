@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import ndtr
 from scipy.stats import binom
 
 from hwsim.cli.main import main
@@ -44,6 +45,86 @@ def test_intervals_cover_the_truth_as_often_as_they_say(kind: str) -> None:
     # Intervals are never narrower than counting noise asks for, so they may cover more often.
     least = binom.ppf(1e-4, runs, 0.95)
     assert min(covered.values()) >= least
+
+
+def arrays(how: str, scatter: float, rng: np.random.Generator) -> list[Point]:
+    """Eight arrays at each voltage, whose offsets in probits scatter as ``how`` says.
+
+    ``none``; ``voltages``: all arrays alike; ``rows``: each at each voltage anew; ``arrays``: an
+    array has the same at all voltages, and cells that fail at one also do at lower ones.
+    """
+    cells, count = 1 << 15, 1 if how == "voltages" else 8
+    law = LAWS["probit"]
+    assert isinstance(law, ProbitLaw)
+    found = []
+    shared = scatter * rng.standard_normal(len(VOLTAGES))
+    for _ in range(count):
+        offset = {
+            "none": np.zeros(len(VOLTAGES)),
+            "voltages": shared,
+            "rows": scatter * rng.standard_normal(len(VOLTAGES)),
+            "arrays": np.full(len(VOLTAGES), scatter * rng.standard_normal()),
+        }[how]
+        p = ndtr((law.mean - VOLTAGES) / law.sigma + offset)
+        failed = cells * (8 if count == 1 else 1)
+        size, above = failed, 1.0
+        for voltage, share in zip(VOLTAGES, p, strict=True):
+            if how == "arrays":
+                failed, above = int(rng.binomial(failed, share / above)), share
+            else:
+                failed = int(rng.binomial(size, share))
+            found.append(Point(voltage=voltage, failed=failed, cells=size))
+    return sorted(found, key=lambda point: point.voltage)
+
+
+def check_coverage(how: str, scatter: float, runs: int, chance: float) -> None:
+    """Intervals hold as often as they say, and are no wider than a few times what is needed."""
+    rng = np.random.default_rng(4)
+    law = LAWS["probit"]
+    assert isinstance(law, ProbitLaw)
+    inside, widths, values = np.zeros(2), [], []
+    for _ in range(runs):
+        found = fit_law(arrays(how, scatter, rng), "probit", "x")
+        assert isinstance(found.law, ProbitLaw)
+        ends = np.array([found.intervals["mean"], found.intervals["sigma"]])
+        # Arrays of different offsets together have a wider distribution of critical voltages.
+        wider = np.sqrt(1 + scatter**2) if how in ("rows", "arrays") else 1.0
+        truth = np.array([law.mean, law.sigma * wider])
+        inside += (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+        widths.append(ends[:, 1] - ends[:, 0])
+        values.append([found.law.mean, found.law.sigma])
+    assert inside.min() >= binom.ppf(chance, runs, 0.95)
+    needed = 2 * 1.96 * np.std(values, axis=0)
+    assert (np.median(widths, axis=0) < 4 * needed).all()
+    assert (np.median(widths, axis=0) > 0.8 * needed).all()
+
+
+SCATTERS = [("none", 0.0), ("voltages", 0.05), ("rows", 0.1), ("arrays", 0.1)]
+
+
+@pytest.mark.parametrize(("how", "scatter"), SCATTERS)
+def test_intervals_know_what_scatters(how: str, scatter: float) -> None:
+    check_coverage(how, scatter, 40, 1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("how", "scatter"), SCATTERS)
+def test_intervals_cover_in_93_of_100_cases(how: str, scatter: float) -> None:
+    """465 of 500 is what the 2nd of 100 sets of 500 would have at 95 %."""
+    check_coverage(how, scatter, 500, 0.025)
+
+
+def test_scatter_of_arrays_widens() -> None:
+    rng = np.random.default_rng(5)
+    alike = fit_law(arrays("arrays", 0.0, rng), "probit", "x")
+    differing = fit_law(arrays("arrays", 0.3, rng), "probit", "x")
+    assert alike.between_arrays is not None
+    assert differing.between_arrays is not None
+    assert alike.between_arrays < 0.05
+    assert 0.12 < differing.between_arrays < 0.7
+    low, high = alike.intervals["mean"]
+    wide_low, wide_high = differing.intervals["mean"]
+    assert 3 < (wide_high - wide_low) / (high - low) < 100
 
 
 @pytest.mark.parametrize("kind", LAWS)

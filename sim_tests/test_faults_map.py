@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.faults import Chip, FaultMap, FaultModel, FaultSource, Spatial, load_map, load_technology
+from hwsim.faults.cell_list import Shape
 from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.technology import VoltageError
+from hwsim.faults.technology import MemoryTechnology, VoltageError
 
 SRAM = load_technology("sram_14nm")
+NOT_NPY = "m.npy: is not an .npy file of one plain array, or is damaged"
 STUCK = SRAM.model_copy(update={"faults": FaultModel(kind="stuck", ones=0.5)})
 
 
@@ -188,27 +190,27 @@ def text(content: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("name", "write", "holds", "message"),
     [
-        ("m.txt", text("1"), "fails", "m.txt: must be a .npy or .csv file"),
-        ("m.npy", text("1,0"), "fails", "m.npy: is not a .npy file of an array of numbers"),
-        ("m.npy", text(""), "fails", "m.npy: is not a .npy file of an array of numbers"),
-        ("m.npy", saved([[None]]), "fails", "m.npy: is not a .npy file of an array of numbers"),
+        ("m.dat", text("1"), "fails", "m.dat: must be a .npy, .npz, .csv, .tsv or .txt file"),
+        ("m.npy", text("1,0"), "fails", f"{NOT_NPY} (it does not begin as an .npy file does)"),
+        ("m.npy", text(""), "fails", f"{NOT_NPY} (it does not begin as an .npy file does)"),
+        ("m.npy", saved([[None]]), "fails", f"{NOT_NPY} (its header is not that of a plain array)"),
         (
             "m.npy",
             saved([["1"]]),
             "fails",
-            "m.npy: map must hold booleans, integers or floats, not <U1",
+            "m.npy: must hold booleans or integers or floats, not <U1",
         ),
         (
             "m.npy",
             saved([[1j]]),
             "fails",
-            "m.npy: map must hold booleans, integers or floats, not complex128",
+            "m.npy: must hold booleans or integers or floats, not complex128",
         ),
         (
             "m.npy",
-            saved(np.zeros((2, 3, 4))),
+            saved(np.zeros((2, 3, 4, 5))),
             "fails",
-            "m.npy: map must be [rows, columns] with at least one cell, not 2 x 3 x 4",
+            "m.npy: map must be [rows, columns] with at least one cell, not 2 x 3 x 4 x 5",
         ),
         (
             "m.npy",
@@ -230,25 +232,30 @@ def text(content: str) -> Callable[[Path], None]:
         ),
         (
             "m.npy",
-            saved([[0.0, np.nan]]),
+            saved([[0.0, np.inf]]),
             "rate",
-            "m.npy: cells must be 0..1, not nan (row 0, column 1)",
+            "m.npy: cells must be 0..1, not inf (row 0, column 1)",
         ),
         (
             "m.npy",
             saved([[-0.1]]),
             "voltage",
-            "m.npy: cells must be 0..1, not -0.1 (row 0, column 0)",
+            "m.npy: cells must be 0..1, not -0.1 (row 0, column 0); vmin of the technology is 1",
         ),
-        ("m.csv", text("1,0\n1\n"), "fails", "m.csv:2: has 1 cells, the first row has 2"),
+        (
+            "m.csv",
+            text("1,0\n1\n"),
+            "fails",
+            "m.csv:2: has 1 fields, the first line has 2 (separated by commas)",
+        ),
         ("m.csv", text("1,0\n1,x\n"), "fails", "m.csv:2: cells must be numbers, not 'x'"),
         (
             "m.csv",
             text(""),
             "fails",
-            "m.csv: map must be [rows, columns] with at least one cell, not 0",
+            "m.csv: holds no numbers",
         ),
-        ("m.csv", lambda p: p.write_bytes(b"\xff\n"), "fails", "m.csv: is not a CSV file in UTF-8"),
+        ("m.csv", lambda p: p.write_bytes(b"\xff\n"), "fails", "m.csv: is not text in UTF-8"),
         ("no.csv", lambda p: None, "fails", "no.csv: cannot be read (No such file or directory)"),
         (
             "m.csv",
@@ -276,7 +283,7 @@ def test_directions_that_do_not_match(tmp_path: Path, monkeypatch: pytest.Monkey
         ("1\n", "r.csv: reads must have the shape of cells, 1 x 2, not 1 x 1"),
         ("1,-2\n", "r.csv: cells must be -1, 0, 1, not -2.0 (row 0, column 1)"),
         ("1,0.5\n", "r.csv: cells must be -1, 0, 1, not 0.5 (row 0, column 1)"),
-        ("a\n", "r.csv:1: cells must be numbers, not 'a'"),
+        ("a\n", "r.csv: holds a header and no numbers"),
     ):
         Path("r.csv").write_text(content)
         with pytest.raises(ChipError) as caught:
@@ -301,3 +308,105 @@ def test_maps_that_cannot_be(options: dict, message: str) -> None:
     with pytest.raises(ChipError) as caught:
         FaultMap(SRAM, np.ones((2, 2)), **options).faults_at("m", 2, 2, 0.1)
     assert str(caught.value) == message
+
+
+def bram() -> MemoryTechnology:
+    return load_technology("bram_virtex7")
+
+
+CELLS = [(0.56, 1, 2, 3), (0.55, 1, 2, 3), (0.55, 0, 3, 1), (0.54, 0, 3, 1), (0.54, 1, 2, 3)]
+
+
+def lab_file(form: str, folder: Path) -> Path:
+    """The same failing cells of 2 banks of 4 rows of 5 bits, as a laboratory may have them."""
+    path = folder / ("m.npy" if form == "three axes" else "m.npz" if "npz" in form else "m.csv")
+    # The lowest voltage at which each works: the next one of the list, at last vmin.
+    works = np.full((2, 4, 5), np.nan)
+    works[1, 2, 3], works[0, 3, 1] = 0.61, 0.56
+    columns = dict(zip(("voltage", "bank", "row", "bit"), np.array(CELLS).T, strict=True))
+    if form == "three axes":
+        np.save(path, works)
+    elif form == "npz":
+        np.savez(path, cells=works)
+    elif form == "npz list":
+        np.savez_compressed(path, **columns)
+    elif form == "list":
+        lines = [f"{round(1000 * v)};{b};{r};{c}" for v, b, r, c in CELLS]
+        path.write_text("\n".join(["voltage_mv;bram;row;column", *lines]))
+    else:
+        lines = [",".join(f"{v:g}" for v in row) for row in works.reshape(8, 5)]
+        path.write_text("\n".join(["c0,c1,c2,c3,c4", *lines]))
+    return path
+
+
+@pytest.mark.parametrize("form", ["three axes", "npz", "npz list", "list", "header"])
+def test_forms_that_laboratories_have(tmp_path: Path, form: str) -> None:
+    path = lab_file(form, tmp_path)
+    holds = None if "list" in form else "voltage"
+    found = load_map(path, bram(), holds, shape=Shape(2, 4, 5))  # type: ignore[arg-type]
+    assert found.holds == "voltage"
+    failing = {
+        v: {(w // 4, w % 4, b) for w, b, *_ in listed(found.faults("m", 8, 5, v / 0.61))}
+        for v in (0.54, 0.55, 0.56, 0.565, 0.60, 0.61)
+    }
+    both, one = {(1, 2, 3), (0, 3, 1)}, {(1, 2, 3)}
+    # At each voltage what the list says; the first cell fails up to vmin.
+    assert failing == {0.54: both, 0.55: both, 0.56: one, 0.565: one, 0.60: one, 0.61: set()}
+
+
+def test_lists_without_voltages(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("row,bit\n1,2\n3,0\n")
+    found = load_map(tmp_path / "m.csv", SRAM, shape=Shape(1, 4, 5))
+    assert found.holds == "fails"
+    assert [cell[:2] for cell in listed(found.faults("m", 4, 5, 0.9))] == [(1, 2), (3, 0)]
+    with pytest.raises(ChipError, match="lists cells, which holds fails, not rate"):
+        load_map(tmp_path / "m.csv", SRAM, "rate", shape=Shape(1, 4, 5))
+
+
+@pytest.mark.parametrize("holds", ["fails", "rate", "voltage"])
+def test_cells_that_never_failed(holds: str) -> None:
+    cells = np.array([[np.nan, 1.0 if holds == "fails" else 0.9]])
+    found = FaultMap(SRAM, cells, holds)  # type: ignore[arg-type]
+    assert [cell[:2] for cell in listed(found.faults_at("m", 1, 2, 1.0))] == [(0, 1)]
+
+
+def test_cells_at_the_lowest_voltage() -> None:
+    """A voltage is the lowest at which a cell works; the technology's lowest one is its edge."""
+    lowest = SRAM.lowest_rel
+    below = np.nextafter(lowest, 0)
+    found = FaultMap(SRAM, np.array([[below, lowest, 0.9]]), "voltage")
+    top = SRAM.probability(lowest)
+    assert [cell[1] for cell in listed(found.faults("m", 1, 3, lowest))] == [2]
+    assert [cell[1] for cell in listed(found.faults_at("m", 1, 3, top))] == [2]
+    assert [cell[1] for cell in listed(found.faults_at("m", 1, 3, np.nextafter(top, 1)))] == [1, 2]
+    assert [cell[1] for cell in listed(found.faults_at("m", 1, 3, 1.0))] == [1, 2]
+    # The same at its own voltage: it works there, and fails below.
+    assert [cell[1] for cell in listed(found.faults("m", 1, 3, 0.9))] == []
+    assert [cell[1] for cell in listed(found.faults("m", 1, 3, np.nextafter(0.9, 0)))] == [2]
+
+
+def test_voltages_in_another_unit(tmp_path: Path) -> None:
+    volts = np.array([[0.0, 0.53, 0.59]])
+    with pytest.raises(ChipError, match=r"no cell fails at any voltage.*0\.53\.\.0\.59.*vmin is 1"):
+        FaultMap(SRAM, volts, "voltage")
+    with pytest.raises(ChipError, match=r"cells must be 0\.\.0\.61, not 530.*vmin .* is 0\.61"):
+        FaultMap(bram(), 1000 * volts, "voltage")
+    (tmp_path / "m.csv").write_text("voltage,row,bit\n0.53,0,0\n0.59,0,1\n")
+    with pytest.raises(ChipError, match=r"failed at 0\.53\.\.0\.59; the technology has failures"):
+        load_map(tmp_path / "m.csv", SRAM, shape=Shape(1, 2, 2))
+    (tmp_path / "m.csv").write_text("voltage,row,bit\n0.55,0,0\n0.61,0,1\n")
+    with pytest.raises(ChipError, match=r"to below its vmin, 0\.61"):
+        load_map(tmp_path / "m.csv", bram(), shape=Shape(1, 2, 2))
+
+
+def test_archives_that_hold_something_else(tmp_path: Path) -> None:
+    for arrays, message in (
+        ({"cells": np.zeros((2, 2)), "row": np.zeros(2)}, "must hold the array cells"),
+        ({"row": np.zeros(2)}, "must hold the array cells"),
+        ({"row": np.zeros(2), "bit": np.zeros(3)}, "must be lists of one length"),
+        ({"row": np.zeros(2), "bit": np.array([0, 5])}, "entry 1: bit must be 0..1"),
+        ({"other": np.zeros(2)}, "holds 'other.npy'"),
+    ):
+        np.savez(tmp_path / "m.npz", **arrays)  # type: ignore[arg-type]
+        with pytest.raises(ChipError, match=message):
+            load_map(tmp_path / "m.npz", SRAM, shape=Shape(1, 2, 2))

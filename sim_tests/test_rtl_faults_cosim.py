@@ -272,6 +272,7 @@ def test_voltages_that_were_found(tmp_path: Path) -> None:
         result = FaultsResult.model_validate_json(found.read_text())
         assert result.lowest_voltage_rel == 0.8
         faults = generated(tmp_path, "--voltage", str(found))
+        assert list(faults.probability) == result.memories
         rate = load_technology("sram_14nm").probability
         if result.per_memory is None:
             assert set(faults.probability.values()) == {rate(result.lowest_voltage_rel)}
@@ -281,13 +282,61 @@ def test_voltages_that_were_found(tmp_path: Path) -> None:
     whole = found.read_text()
     for text, message in (
         (whole.replace(result.network_sha256, "0" * 64), "is of another network"),
-        (whole[:-20], "it must be of this version"),
-    ):
+        (whole.replace(f'"memory_bits": {result.memory_bits}', '"memory_bits": 7'),
+         "is of another mapping of this network; give the --config of hwsim faults"),
+        (whole[:-20], "is not JSON"),
+    ):  # fmt: skip
         found.write_text(text)
         done = command(tmp_path, "--technology", "sram_14nm", "--voltage", str(found))
         assert isinstance(done.exception, HwsimError)
-        assert str(found) in str(done.exception)
+        assert str(done.exception).startswith(f"--voltage: {found}:")
         assert message in str(done.exception)
+
+
+def test_a_build_is_the_chip_of_its_study(tmp_path: Path) -> None:
+    """Memories, protection, clusters and seed are those of the study; contradictions are told."""
+    network = tmp_path / "n.hwnet"
+    save(residual_pipeline().network, network)
+    images, labels = residual_images(20).astype(np.uint8), np.arange(20) % 4
+    np.savez(tmp_path / "data.npz", train_x=images, train_y=labels, test_x=images, test_y=labels)
+    asked = ["faults", str(network), "--data", "npz", "--path", str(tmp_path / "data.npz"), "-q"]
+    asked += ["--chips", "2", "--voltages", "0.8", "-o", str(tmp_path / "low"), "--seed", "5"]
+    asked += ["--within", "0.9", "--yield", "0.1", "--memories", "weight", "--refine", "0"]
+    asked += ["--protection", "secded", "--spatial", "column=0.4,bank=0.2,bank_cells=64"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    found = tmp_path / "low" / "faults.json"
+    done = command(tmp_path, "--voltage", str(found))
+    assert done.exit_code == 0, done.output
+    faults = read_folder(tmp_path / "out").faults
+    assert faults is not None
+    of_study = Study(
+        faults.pipeline,
+        load_technology("sram_14nm"),
+        residual_images(1),
+        np.zeros(1),
+        ("weight",),
+        parse_protection("secded"),
+        Spatial(column=0.4, bank=0.2, bank_cells=64),
+    )
+    voltage = FaultsResult.model_validate_json(found.read_text()).lowest_voltage_rel
+    assert voltage == 0.8
+    assert same(faults, of_study.faults(5, load_technology("sram_14nm").probability(voltage)))
+    assert {memory.memory.role for memory in faults.memories.values()} == {"weight"}
+    for words, message in (
+        (("--faulty", "weight,fifo"), "--faulty: "),
+        (("--protection", "none"), f"--protection: {found} is of secded; leave the option out"),
+        (("--technology", "bram_virtex7"), f"--technology: {found} is of 14 nm FinFET SRAM"),
+        (("--spatial", "column=0.4"), "--spatial: "),
+        (("--map", "cells.npy"), f"--map: {found} is of none; leave the option out"),
+    ):
+        done = command(tmp_path, "--voltage", str(found), *words)
+        assert isinstance(done.exception, HwsimError)
+        assert str(done.exception).startswith(message)
+    # What says the same is no contradiction.
+    again = ("--faulty", "weight", "--protection", "secded", "--technology", "sram_14nm")
+    done = command(tmp_path, "--voltage", str(found), *again)
+    assert done.exit_code == 0, done.output
 
 
 def test_measured_cells_are_built(tmp_path: Path) -> None:
@@ -325,11 +374,25 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.8 V"),
-            "--voltage: must be a number, NAME=V,... or a faults.json, not '0.8 V'",
+            "--voltage: 0.8 V: the technology tells voltages as shares of its vmin, not in volts",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "85"),
+            "voltage must be 0.75..1.176 of vmin (what the data covers), not 85 (if it is in %, "
+            "that is 0.85 of vmin)",
+        ),
+        (
+            ("--technology", "bram_virtex7", "--voltage", "0.55"),
+            "voltage must be 0.8852..1.639 of vmin (what the data covers), not 0.55 (if it is in "
+            "V, that is 0.9016 of vmin)",
+        ),
+        (
+            ("--technology", "sram_14nm", "--voltage", "0.8,0.9"),
+            "--voltage: must be a number, NAME=V,... or a faults.json, not '0.8,0.9'",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "weight=low"),
-            "--voltage: must be a number, NAME=V,... or a faults.json, not 'weight=low'",
+            "--voltage: voltage must be a number, perhaps with V, mV or %, not 'low'",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "wait=0.8"),
@@ -338,7 +401,8 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "low.json"),
-            "--voltage: low.json: cannot be read (No such file or directory)",
+            "--voltage: low.json: cannot be read (No such file or directory) (it must be of this "
+            "version: hwsim faults)",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.8", "--map", "cells.npy"),

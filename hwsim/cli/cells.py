@@ -1,9 +1,10 @@
-"""Options that say which cells fail, shared by ``hwsim faults`` and ``hwsim generate``."""
+"""Options that say which cells fail and at what voltages, of ``faults`` and ``generate``."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,10 +21,19 @@ Clusters = Annotated[
 ]
 MapFile = Annotated[
     Path | None,
-    typer.Option("--map", metavar="FILE", help="Measured cells (.npy, .csv) instead of chips."),
+    typer.Option(
+        "--map", metavar="FILE", help="Measured cells (.npy, .npz, .csv) instead of chips."
+    ),
 ]
 MapHolds = Annotated[
-    Literal["fails", "rate", "voltage"], typer.Option(help="What a cell of the map says.")
+    Literal["fails", "rate", "voltage"] | None,
+    typer.Option(help="What a cell of the map says; default: fails, of a list its voltages."),
+]
+MapShape = Annotated[
+    str | None,
+    typer.Option(
+        metavar="BANKSxROWSxBITS", help="All cells there are, where the map lists those that fail."
+    ),
 ]
 MapReads = Annotated[
     Path | None,
@@ -34,29 +44,73 @@ MapInterleave = Annotated[
 ]
 
 
-def failing_cells(
-    technology: MemoryTechnology,
-    spatial: str | None,
-    cell_map: Path | None,
-    holds: str,
-    reads: Path | None,
-    interleave: int,
-) -> tuple[Spatial, FaultMap | None]:
-    """How failures cluster, and the map that the options name; raises ConfigError, ChipError."""
-    from hwsim.errors import ConfigError
-    from hwsim.faults.map import load_map
+@dataclass(frozen=True)
+class CellOptions:
+    """Which cells fail, as the options say it; None: not said."""
 
-    clusters = _spatial(spatial)
-    if cell_map is None:
-        if reads is not None:
-            raise ConfigError("needs the cells of --map", key="--map-reads")
-        return clusters, None
-    if spatial is not None:
-        raise ConfigError("does not go with --map, which says where cells fail", key="--spatial")
-    cells = load_map(
-        cell_map, technology, cast("Holds", holds), reads=reads, interleave=interleave, repeat=True
-    )
-    return clusters, cells
+    spatial: str | None = None
+    map: Path | None = None
+    holds: Holds | None = None
+    reads: Path | None = None
+    interleave: int = 1
+    shape: str | None = None
+
+    def failing(self, technology: MemoryTechnology) -> tuple[Spatial | None, FaultMap | None]:
+        """How failures cluster, and the map; None: as the technology says, and no map.
+
+        Raises ConfigError, ChipError.
+        """
+        from hwsim.errors import ConfigError
+        from hwsim.faults.cell_list import parse_shape
+        from hwsim.faults.map import load_map
+        from hwsim.faults.tables import TableError
+
+        if self.map is None:
+            for value, key in ((self.reads, "reads"), (self.holds, "holds"), (self.shape, "shape")):
+                if value is not None:
+                    raise ConfigError("needs the cells of --map", key=f"--map-{key}")
+            return None if self.spatial is None else parse_spatial(self.spatial), None
+        if self.spatial is not None:
+            raise ConfigError(
+                "does not go with --map, which says where cells fail", key="--spatial"
+            )
+        try:
+            shape = None if self.shape is None else parse_shape(self.shape)
+        except TableError as error:
+            raise ConfigError(str(error), key="--map-shape") from None
+        cells = load_map(
+            self.map, technology, self.holds,
+            reads=self.reads, shape=shape, interleave=self.interleave, repeat=True,
+        )  # fmt: skip
+        if not cells.share(technology.probability(technology.lowest_rel)):
+            raise ConfigError(
+                f"{self.map}: no cell of it fails at any voltage of the technology", key="--map"
+            )
+        return None, cells
+
+
+def relative_voltage(text: str, technology: MemoryTechnology, key: str) -> float:
+    """A voltage of option ``key`` relative to vmin: a number, percent of vmin, or V or mV.
+
+    Raises ConfigError where the unit says nothing of the technology, VoltageError where the
+    technology has no data.
+    """
+    from hwsim.errors import ConfigError
+    from hwsim.faults.tables import TableError, parse_voltage
+
+    try:
+        value, unit = parse_voltage(text)
+    except TableError as error:
+        raise ConfigError(str(error), key=key) from None
+    if unit == "volts":
+        if technology.vmin == 1:
+            raise ConfigError(
+                f"{text}: the technology tells voltages as shares of its vmin, not in volts",
+                key=key,
+            )
+        value /= technology.vmin
+    technology.probability(value)
+    return value
 
 
 def words(text: str) -> list[str]:
@@ -73,7 +127,7 @@ def some_words(text: str, key: str, what: str) -> list[str]:
     return found
 
 
-def _spatial(text: str | None) -> Spatial:
+def parse_spatial(text: str) -> Spatial:
     """``column=0.3,banks=4`` as a ``Spatial``."""
     from math import isfinite
 
@@ -82,7 +136,7 @@ def _spatial(text: str | None) -> Spatial:
 
     plain = vars(Spatial())
     values = {}
-    for word in words(text or ""):
+    for word in words(text):
         key, _, value = word.partition("=")
         try:
             values[key] = type(plain[key])(value)

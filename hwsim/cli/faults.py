@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hwsim.cli.cells import (
+    CellOptions,
     Clusters,
     MapFile,
     MapHolds,
     MapInterleave,
     MapReads,
-    failing_cells,
+    MapShape,
+    relative_voltage,
     some_words,
     words,
 )
@@ -42,11 +44,12 @@ def faults(
     ] = "sram_14nm",
     spatial: Clusters = None,
     cell_map: MapFile = None,
-    map_holds: MapHolds = "fails",
+    map_holds: MapHolds = None,
     map_reads: MapReads = None,
     map_interleave: MapInterleave = 1,
+    map_shape: MapShape = None,
     voltages: Annotated[
-        str | None, typer.Option(metavar="V,V,...", help="Relative to vmin.")
+        str | None, typer.Option(metavar="V,V,...", help="Relative to vmin; or with %, V or mV.")
     ] = None,
     steps: Annotated[
         int, typer.Option(min=1, max=1000, help="Voltages from the lowest with data up to vmin.")
@@ -126,16 +129,16 @@ def faults(
     out = Output("faults", as_json=as_json, quiet=quiet)
     memory = load_technology(technology)
     low = memory.lowest_rel
-    grid = _numbers(voltages) or [low + (1 - low) * n / steps for n in range(steps)]
-    for voltage in grid:
-        memory.probability(voltage)  # raises for what the data does not cover
+    grid = [relative_voltage(word, memory, "--voltages") for word in words(voltages or "")]
+    grid = grid or [low + (1 - low) * n / steps for n in range(steps)]
     rule = _stop_rule(chips, max_chips, until_width)
     plan = Plan(tuple(grid), rule, within, yield_goal, refine, seed, sensitivity, per_memory)
     ways = [
         parse_protection(word) for word in some_words(protection, "--protection", f"of {ALLOWED}")
     ]
     asked = tuple(some_words(memories, "--memories", "role or name"))
-    clusters, cells = failing_cells(memory, spatial, cell_map, map_holds, map_reads, map_interleave)
+    options = CellOptions(spatial, cell_map, map_holds, map_reads, map_interleave, map_shape)
+    clusters, cells = options.failing(memory)
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -150,7 +153,14 @@ def faults(
         plan,
         prices,
         accelerator.clock_mhz,
-        Names(technology, name, energy.table, str(cell_map or ""), str(map_reads or "") or None),
+        Names(
+            technology,
+            name,
+            energy.table,
+            str(cell_map or ""),
+            str(map_reads or "") or None,
+            map_shape,
+        ),
         Records(None if folder is None else folder / _RECORDS),
         out.progress,
     )
@@ -170,17 +180,6 @@ def _stop_rule(chips: int | None, most: int | None, width: float | None) -> Stop
         raise ConfigError(f"must be at least {chips}, as --chips is, not {most}", key="--max-chips")
     most = max(chips or 0, MOST) if most is None else most
     return StopRule(min(LEAST, most) if chips is None else chips, most, width)
-
-
-def _numbers(text: str | None) -> list[float]:
-    from hwsim.errors import ConfigError
-
-    try:
-        return [float(word) for word in words(text or "")]
-    except ValueError:
-        raise ConfigError(
-            f"must be numbers with commas between them, not {text!r}", key="--voltages"
-        ) from None
 
 
 def _folder(output: Path | None) -> Path | None:

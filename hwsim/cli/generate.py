@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hwsim.cli.cells import (
+    CellOptions,
     Clusters,
     MapFile,
     MapHolds,
     MapInterleave,
     MapReads,
-    failing_cells,
-    words,
+    MapShape,
 )
 from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
 from hwsim.cli.mapping import Config, FifoDepth, Interval, Weights, accelerator_config
-
-if TYPE_CHECKING:
-    from hwsim.accelerator import Pipeline
-    from hwsim.faults import DesignFaults
-    from hwsim.network import Network
 
 
 @example("hwsim generate runs/quickstart/network.hwnet -o verilog")
@@ -44,8 +39,8 @@ def generate(
         str | None,
         typer.Option(
             metavar="V",
-            help="Relative to vmin; or NAME=V,... of memories, layers or roles, all others at "
-            "vmin; or the faults.json of hwsim faults.",
+            help="Relative to vmin, or with %, V or mV; or NAME=V,... of memories, layers or "
+            "roles, all others at vmin; or the faults.json of hwsim faults, which says all this.",
         ),
     ] = None,
     chip: Annotated[
@@ -53,12 +48,16 @@ def generate(
     ] = None,
     spatial: Clusters = None,
     cell_map: MapFile = None,
-    map_holds: MapHolds = "fails",
+    map_holds: MapHolds = None,
     map_reads: MapReads = None,
     map_interleave: MapInterleave = 1,
+    map_shape: MapShape = None,
     protection: Annotated[
-        str, typer.Option(metavar="P", help="Of weights and constants: none, parity, secded, ...")
-    ] = "none",
+        str | None,
+        typer.Option(
+            metavar="P", help="Of weights and constants: none, parity, secded, ...; default: none."
+        ),
+    ] = None,
     faulty: Annotated[
         str | None,
         typer.Option(
@@ -73,8 +72,10 @@ def generate(
 
     The test vectors are images of the experiment's data set when --images is given, else random.
     With --technology and --voltage the memories are those of a chip whose cells fail, the chip of
-    that number in hwsim faults with the same options: the Verilog computes what it would.
+    that number in hwsim faults with the same options: the Verilog computes what it would. A
+    faults.json has these options: memories, protection, cells and seed of its study hold.
     """
+    from hwsim.cli.faulty_build import FaultyBuild, faulty_build
     from hwsim.errors import ConfigError
     from hwsim.network import load
     from hwsim.rtl.emit import generate as emit
@@ -90,9 +91,11 @@ def generate(
         vectors, labels = _test_images(config, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    supply = None if voltage is None else _voltages(voltage, net)
-    source = spatial, cell_map, map_holds, map_reads, map_interleave
-    faults = _faults(pipeline, technology, supply, chip, faulty, source, protection)
+    cells = CellOptions(spatial, cell_map, map_holds, map_reads, map_interleave, map_shape)
+    build = faulty_build(
+        FaultyBuild(technology, voltage, chip, faulty, cells, protection), pipeline
+    )
+    faults = None if build is None else build.faults(pipeline)
     manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
     lines = len((output / "accelerator.v").read_text(encoding="utf-8").splitlines())
     document = {
@@ -103,13 +106,9 @@ def generate(
         "stages": len(pipeline.stages),
         "accelerator": dict(manifest.cycles),
         "faults": None
-        if faults is None
+        if build is None or faults is None
         else {
-            "technology": technology,
-            "voltage_rel": supply,
-            "chip": chip or 0,
-            "map": None if cell_map is None else str(cell_map),
-            "protection": protection,
+            **build.described(),
             "failing_cells": len(faults),
         },
     }
@@ -121,81 +120,6 @@ def generate(
         yield f"check them: hwsim verify {output}"
 
     out.finish(document, people)
-
-
-def _faults(
-    pipeline: Pipeline,
-    technology: str | None,
-    supply: float | dict[str, float] | None,
-    chip: int | None,
-    faulty: str | None,
-    source: tuple[str | None, Path | None, str, Path | None, int],
-    protection: str,
-) -> DesignFaults | None:
-    """The faults that the options ask for.
-
-    supply: voltages relative to vmin, of all memories or by name, layer or role. source: as
-    ``failing_cells`` takes it.
-    """
-    from hwsim.accelerator.memories import ROLES
-    from hwsim.errors import ConfigError
-    from hwsim.faults import Chip, FaultSource, design_faults, load_technology
-    from hwsim.faults.design import memory_protections, memory_shapes
-    from hwsim.faults.ecc import parse_protection
-
-    if technology is None and supply is None:
-        if chip is not None or faulty is not None or any(source[:2]) or protection != "none":
-            raise ConfigError(
-                "--chip, --faulty, --spatial, --map and --protection need --technology and "
-                "--voltage"
-            )
-        return None
-    if technology is None or supply is None:
-        raise ConfigError("--technology and --voltage belong together")
-    memory = load_technology(technology)
-    chosen = ROLES if faulty is None else tuple(name.strip() for name in faulty.split(","))
-    rates = (
-        {name: memory.probability(v) for name, v in supply.items()}
-        if isinstance(supply, dict)
-        else memory.probability(supply)
-    )
-    code = parse_protection(protection)
-    spatial, cells = failing_cells(memory, *source)
-    of_chip: FaultSource = Chip(memory, chip or 0, spatial)
-    if cells is not None:
-        shapes = memory_shapes(pipeline, memory_protections(pipeline, chosen, code))
-        of_chip = cells.laid_out(shapes, chip or 0)
-    return design_faults(pipeline, of_chip, rates, chosen, code)
-
-
-def _voltages(text: str, network: Network) -> float | dict[str, float]:
-    """``0.85``, ``weight=0.85,fifo=0.9``, or what a faults.json of this network found."""
-    from hwsim.errors import ConfigError
-
-    if text.endswith(".json"):
-        return _found_voltages(Path(text), network)
-    try:
-        if "=" not in text:
-            return float(text)
-        pairs = (word.split("=") for word in words(text))
-        return {name.strip(): float(value) for name, value in pairs}
-    except ValueError:
-        raise ConfigError(
-            f"must be a number, NAME=V,... or a faults.json, not {text!r}", key="--voltage"
-        ) from None
-
-
-def _found_voltages(path: Path, network: Network) -> float | dict[str, float]:
-    from hwsim.errors import ConfigError
-    from hwsim.faults.result import load_faults
-    from hwsim.network import network_hash
-
-    found = load_faults(path)
-    if found.network_sha256 != network_hash(network):
-        raise ConfigError(f"{path}: is of another network", key="--voltage")
-    if found.per_memory is None:
-        return found.lowest_voltage_rel
-    return {memory.name: memory.voltage_rel for memory in found.per_memory.memories}
 
 
 def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim.cli.common import Json, Output, example, positive
+from hwsim.cli.common import Json, Output, example
 from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hwsim.faults.banks import BankRow, PairRow
     from hwsim.faults.fit import Fit
 
 app = typer.Typer(name="memory", help="Memories at low voltage: look at a technology, or fit one.")
@@ -68,56 +69,160 @@ def show(
 @example("hwsim memory fit measurements.csv --nominal 0.8 -o mine.yaml")
 def fit(
     measurements: Annotated[
-        Path, typer.Argument(metavar="CSV", help="Columns voltage, failed, cells.")
+        Path,
+        typer.Argument(
+            metavar="CSV",
+            help="Columns voltage, failed, cells; or a list of failing cells: voltage, bank, row, "
+            "bit.",
+        ),
     ],
     nominal: Annotated[
-        float, typer.Option(callback=positive, help="Nominal supply, in the file's unit.")
+        str, typer.Option(metavar="V", help="Nominal supply, as the file has voltages.")
     ],
-    law: Annotated[
-        Literal["probit", "exponential"], typer.Option(help="What is fitted.")
-    ] = "probit",
+    law: Annotated[str, typer.Option(help="probit or exponential.")] = "probit",
     vmin: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            callback=positive, help="Lowest voltage without failures; default: that of the file."
+            metavar="V", help="Lowest voltage without failures; default: that of the file."
         ),
     ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BANKSxROWSxBITS", help="Of a list: all cells there are, as in 890x1024x8."
+        ),
+    ] = None,
+    reads: Annotated[str, typer.Option(help="What failing cells read: flip, 0 or 1.")] = "flip",
     source: Annotated[str, typer.Option(help="Where the measurements come from.")] = "measured",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="YAML", help="Write the technology.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a failure law to measured counts; intervals tell how well the data determines it.
+    """Fit a failure law to measured cells; intervals tell how well the data determines it.
 
-    The technology that is written covers the voltages that were measured: asked for others,
-    hwsim refuses rather than extrapolate.
+    Of a list of cells it also fits how banks differ, and tells what independent cells would have
+    hidden. The technology that is written covers the voltages that were measured: asked for
+    others, hwsim refuses rather than extrapolate.
     """
-    from hwsim.faults.fit import fit_law, read_points, technology_of, write_technology
+    from dataclasses import asdict
 
-    found = fit_law(read_points(measurements), law, source)
-    technology = technology_of(found, nominal=nominal, vmin=vmin, description=measurements.stem)
+    from hwsim.errors import ConfigError
+    from hwsim.faults.banks import bank_rows, fit_banks, pair_rows
+    from hwsim.faults.cell_list import cells_of, is_list, parse_shape, shape_of
+    from hwsim.faults.fit import fit_law, table_points, technology_of, write_technology
+    from hwsim.faults.tables import read_table
+    from hwsim.faults.technology import FaultModel
+
+    models = {"flip": FaultModel(), "0": FaultModel(kind="stuck", ones=0.0),
+              "1": FaultModel(kind="stuck", ones=1.0)}  # fmt: skip
+    if reads not in models:
+        raise ConfigError(f"must be {', '.join(models)}, not '{reads}'", key="--reads")
+    supply = _volts(nominal, "--nominal")
+    lowest = None if vmin is None else _volts(vmin, "--vmin")
+    table = read_table(measurements)
+    size = None if shape is None else parse_shape(shape)
+    listed = is_list(table) or (table.header is None and (size or shape_of(table)) is not None)
+    if size is not None and not listed:
+        raise ConfigError(f"is of lists of failing cells; {measurements} has counts", key="--shape")
+    cells = cells_of(table, size) if listed else None
+    found = (
+        fit_law(table_points(table), law, source)
+        if cells is None
+        else fit_banks(cells, law, source)
+    )
+    technology = technology_of(
+        found, nominal=supply, vmin=lowest, description=measurements.stem, faults=models[reads]
+    )
     if output is not None:
         write_technology(technology, output)
+    rows = [] if cells is None else bank_rows(cells, found)
+    pairs = [] if cells is None else pair_rows(cells)
     document: dict[str, Any] = {
         "law": found.law.model_dump(mode="json"),
         "intervals": found.intervals,
         "confidence": found.confidence,
         "dispersion": found.dispersion,
-        "points": len(found.points),
+        "between_voltages": found.between_voltages,
+        "between_arrays": found.between_arrays,
+        "points": len(found.sums),
+        "banks": None
+        if found.banks is None
+        else {
+            **found.banks.model_dump(mode="json"),
+            "voltages": [asdict(row) for row in rows],
+            "pairs": [asdict(pair) for pair in pairs],
+        },
         "files": {"technology": None if output is None else str(output)},
     }
-    Output("memory fit", as_json=as_json).finish(document, lambda: _people(found, output))
+    out = Output("memory fit", as_json=as_json)
+    out.finish(document, lambda: _people(found, rows, pairs, output))
 
 
-def _people(found: Fit, output: Path | None) -> Iterator[str]:
-    values = found.law.model_dump()
+def _volts(text: str, key: str) -> float:
+    """A voltage in the unit of a table, in which millivolts became volts and percent shares."""
+    from hwsim.errors import ConfigError
+    from hwsim.faults.tables import TableError, parse_voltage
+
+    try:
+        value, _ = parse_voltage(text)
+    except TableError as error:
+        raise ConfigError(str(error), key=key) from None
+    if not 0 < value <= 10:
+        raise ConfigError(
+            f"must be above 0 and at most 10 (volts, or a share), not {text}; units are V, mV, %",
+            key=key,
+        )
+    return value
+
+
+def _people(
+    found: Fit, rows: list[BankRow], pairs: list[PairRow], output: Path | None
+) -> Iterator[RenderableType]:
+    values: dict[str, Any] = found.law.model_dump()
+    if found.banks is not None:
+        values["bank_share"] = found.banks.share
     for name, (low, high) in found.intervals.items():
         interval = f"{found.confidence:.0%} interval {low:.5g}..{high:.5g}"
         yield f"{name:<15} {values[name]:<10.5g} {interval}"
     yield (
-        f"{len(found.points)} voltages, {found.lowest:g}..{found.highest:g}; they scatter "
+        f"{len(found.sums)} voltages, {found.lowest:g}..{found.highest:g}; they scatter "
         f"{found.dispersion:.3g} times as much as counting alone would"
     )
+    unit = "probits" if found.law.kind == "probit" else "in ln p"
+    if found.between_arrays is not None:
+        yield f"arrays differ by {found.between_arrays:.3g} {unit} (standard deviation)"
+    if found.banks is not None:
+        yield from _of_banks(rows, pairs)
     if output is not None:
         yield f"written to {output}"
+
+
+def _of_banks(rows: list[BankRow], pairs: list[PairRow]) -> Iterator[RenderableType]:
+    from rich import box
+    from rich.table import Table
+
+    yield "banks, and where 95 % of memories lie if banks differ so | if cells are independent"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("V", "cells", "clean banks", "variance / mean", "worst bank", "kept below"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = [row.seen, *row.fitted, *row.independent]
+        table.add_row(
+            f"{row.voltage:g}",
+            f"{row.failed:,}",
+            _within([f"{100 * x.clean:.1f}" for x in figures], " %"),
+            _within([f"{x.dispersion:.1f}" for x in figures]),
+            _within([f"{x.worst:.0f}" for x in figures]),
+            "" if row.kept is None else f"{100 * row.kept:.1f} %",
+        )
+    yield table
+    counted = "; ".join(
+        f"{pair.distance or 'none'}: {pair.pairs} ({pair.expected:.1f})" for pair in pairs
+    )
+    yield f"pairs in a bank by rows between them (expected of places at random): {counted}"
+
+
+def _within(words: list[str], unit: str = "") -> str:
+    seen, *bounds = words
+    return f"{seen}{unit} ({bounds[0]}..{bounds[1]} | {bounds[2]}..{bounds[3]})"

@@ -63,13 +63,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Names:
-    """What the inputs are called in the result. map, map_reads: files, where studies have a map."""
+    """What the inputs are called in the result. map, map_reads: files, where studies have a map;
+    map_shape: of its cells, as it was given.
+    """
 
     technology: str
     data: str
     energy_table: str
     map: str = ""
     map_reads: str | None = None
+    map_shape: str | None = None
 
 
 def measure_faults(
@@ -125,7 +128,7 @@ def measure_faults(
         technology=names.technology,
         technology_description=first.technology.description,
         nominal_voltage_rel=first.technology.nominal_rel,
-        spatial=vars(first.spatial),
+        spatial=vars(first.clusters),
         map=None if first.map is None else _map(first, first.map, names),
         memories=list(first.protections),
         memory_bits=costs[0].cells,
@@ -154,6 +157,7 @@ def _map(study: Study, used: FaultMap, names: Names) -> CellMap:
         file=names.map,
         holds=used.holds,
         reads=names.map_reads,
+        shape=names.map_shape,
         interleave=used.interleave,
         rows=rows,
         columns=columns,

@@ -12,7 +12,8 @@ the data bits of a chip fail alike whatever protects them.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,8 +43,10 @@ class Spatial:
     column, row, bank: share of the variance of the (normal) critical voltage that all cells of a
     column, row or bank have in common, each >= 0, in sum < 1; 0: cells are independent. Whatever
     they are, every single cell fails with the same probability. banks: equal banks, one above
-    the other, that the rows are divided into. interleave: words that share a physical row, bit by
-    bit (column multiplexing). offset: physical row of word 0; words wrap around.
+    the other, that the rows are divided into. bank_cells: instead of that, cells of a bank: it has
+    as many whole rows as they fill, one at least, and a memory begins with a bank. interleave:
+    words that share a physical row, bit by bit (column multiplexing). offset: physical row of word
+    0; words wrap around.
     """
 
     column: float = 0.0
@@ -52,6 +55,7 @@ class Spatial:
     banks: int = 1
     interleave: int = 1
     offset: int = 0
+    bank_cells: int = 0
 
     def __post_init__(self) -> None:
         shares = (self.column, self.row, self.bank)
@@ -59,6 +63,14 @@ class Spatial:
             raise ChipError(f"column, row and bank must be >= 0 with a sum < 1, not {shares}")
         if self.banks < 1 or self.interleave < 1 or self.offset < 0:
             raise ChipError("banks and interleave must be >= 1, offset >= 0")
+        if self.bank_cells < 0 or (self.bank_cells and self.banks > 1):
+            raise ChipError("bank_cells must be >= 0, and 0 where banks are counted")
+
+    @classmethod
+    def of(cls, technology: MemoryTechnology) -> Spatial:
+        """How failures of a technology cluster by its own data."""
+        banks = technology.banks
+        return cls() if banks is None else cls(bank=banks.share, bank_cells=banks.cells)
 
     @property
     def independent(self) -> bool:
@@ -97,6 +109,12 @@ class Spatial:
 
     def rows(self, words: int) -> int:
         return -(-words // self.interleave)
+
+    def bank_of(self, rows: int, columns: int) -> np.ndarray:
+        """Bank that each of ``rows`` rows of ``columns`` cells lies in, int64 [rows]."""
+        if self.bank_cells:
+            return np.arange(rows) // max(self.bank_cells // columns, 1)
+        return np.arange(rows) * self.banks // max(rows, 1)
 
 
 _BY_FAULT = ("word", "bit", "reads", "critical")
@@ -168,15 +186,23 @@ class FaultSource(Protocol):
 
 @dataclass(frozen=True)
 class Chip:
-    """A chip of ``technology``; ``seed`` (0 .. 2**64 - 1) is its identity."""
+    """A chip of ``technology``; ``seed`` (0 .. 2**64 - 1) is its identity.
+
+    spatial: how its failures cluster; None: as the technology says.
+    """
 
     technology: MemoryTechnology
     seed: int
-    spatial: Spatial = field(default_factory=Spatial)
+    spatial: Spatial | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 1 << 64:
             raise ChipError(f"seed must be 0..2^64 - 1, not {self.seed}")
+
+    @cached_property
+    def clusters(self) -> Spatial:
+        """How its failures cluster."""
+        return Spatial.of(self.technology) if self.spatial is None else self.spatial
 
     @property
     def _key(self) -> Key:
@@ -198,38 +224,43 @@ class Chip:
         """
         if not 0 <= probability <= 1:
             raise VoltageError(f"bit error rate must be 0..1, not {probability:g}")
-        data = self._array(memory, memory, words, bits, probability)
+        data = self._array(memory, memory, words, bits, probability, bits)
         if not checks:
             return data
-        return data.beside(self._array(memory, f"{memory}.check", words, checks, probability))
+        return data.beside(self._array(memory, f"{memory}.check", words, checks, probability, bits))
 
     def _array(
-        self, memory: str, array: str, words: int, bits: int, probability: float
+        self, memory: str, array: str, words: int, bits: int, probability: float, beside: int
     ) -> FaultList:
-        """Failing cells of an array of a memory, with which it shares its rows."""
-        number = memory_number(array)
-        rows, columns = self.spatial.rows(words), bits * self.spatial.interleave
-        if self.spatial.independent:
+        """Failing cells of an array of a memory, with which it shares its rows and banks.
+
+        beside: bits of the memory's words.
+        """
+        number, spatial = memory_number(array), self.clusters
+        rows, columns = spatial.rows(words), bits * spatial.interleave
+        if spatial.independent:
             limit = min(int(np.ceil(probability * 2.0**32)), 1 << 32)
             cell, drawn = _scan(rows * columns, limit, number, self._key)
             critical = drawn / 2.0**32
         else:
             shared = memory_number(memory)
-            cell, critical = self._clustered(rows, columns, probability, number, shared)
-        order, word, bit = self.spatial.lay(cell, words, bits)
+            bank = spatial.bank_of(rows, beside * spatial.interleave)
+            cell, critical = self._clustered(bank, columns, probability, number, shared)
+        order, word, bit = spatial.lay(cell, words, bits)
         cell, critical = cell[order], critical[order]
         reads = preferences(self.technology.faults, cell, number, self._key)
         key, errs = transient_key(self.seed, memory), self.technology.faults.errs
         return FaultList(words, bits, word, bit, reads, critical, errs, key)
 
     def _clustered(
-        self, rows: int, columns: int, probability: float, number: int, memory: int
+        self, bank: np.ndarray, columns: int, probability: float, number: int, memory: int
     ) -> tuple[np.ndarray, np.ndarray]:
         """Failing physical cells and their critical probabilities, where cells share variance.
 
-        number, memory: numbers of the array, and of the memory whose rows and banks it lies in.
+        bank: of each row. number, memory: numbers of the array, and of the memory whose rows and
+        banks it lies in.
         """
-        s = self.spatial
+        s, rows = self.clusters, len(bank)
         own = np.sqrt(1 - s.column - s.row - s.bank)
 
         def shared(count: int, stream: int, share: float, number: int) -> np.ndarray:
@@ -237,9 +268,9 @@ class Chip:
             return np.sqrt(share) * ndtri((drawn + 0.5) / 2.0**32)
 
         by_column = shared(columns, COLUMNS, s.column, number)
-        bank = np.arange(rows) * s.banks // max(rows, 1)
         by_row = shared(rows, ROWS, s.row, memory)
-        by_row += shared(s.banks, BANKS, s.bank, memory)[bank]
+        if rows:
+            by_row += shared(int(bank[-1]) + 1, BANKS, s.bank, memory)[bank]
         cells, criticals = [np.zeros(0, np.int64)], [np.zeros(0)]
         step = max(1, _CHUNK // columns)
         for first in range(0, rows, step):

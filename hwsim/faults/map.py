@@ -1,13 +1,16 @@
 """A user's own map of failing cells, in place of a ``Chip``: measured memories, worst cases.
 
-A map is an array [rows, columns] of physical cells in memory or in a file (``load_map``). What a
-cell's number says is told by ``holds``:
+A map is an array [rows, columns] of physical cells in memory, or a file (``load_map``), which may
+also list failing cells. What a cell's number says is told by ``holds``:
 
 ``fails``    0 or 1 (booleans, too): 1 for a cell that fails at every error rate above 0, that is,
              at every voltage below the technology's vmin
 ``rate``     0..1: the bit error rate above which the cell fails; 1: it never does
 ``voltage``  0..vmin, in the technology's unit: the voltage below which the cell fails, that is, the
-             lowest at which it works; below the technology's data: it never fails
+             lowest at which it works; below the technology's lowest voltage: it never fails (a
+             cell of exactly that voltage fails at error rates above that voltage's own)
+
+NaN is a cell that never fails.
 
 A second array of the same shape may say what each failing cell does: it reads 0 or 1, or it flips
 what is stored (-1). Without it the technology's fault model says so, as for a chip.
@@ -15,7 +18,6 @@ what is stored (-1). Without it the technology's fault model says so, as for a c
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,9 +28,16 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
+from hwsim.errors import HwsimError, StorageError
+from hwsim.faults.cell_list import MAX_CELLS, CellList, Shape, cells_in, cells_of, is_list
 from hwsim.faults.chip import ChipError, FaultList, Spatial, key_of, preferences
+from hwsim.faults.tables import TableError, number, read_table
 from hwsim.faults.technology import MemoryTechnology, VoltageError
 from hwsim.faults.transient import transient_key
+from hwsim.files import ArraySpec, read_array, read_arrays
+
+_LIMIT = 8 * MAX_CELLS
+"""Bytes of the arrays of a file."""
 
 Holds = Literal["fails", "rate", "voltage"]
 
@@ -70,7 +79,10 @@ class FaultMap:
                 f"holds must be one of {', '.join(get_args(Holds))}, not '{self.holds}'"
             )
         top = {"fails": 1.0, "rate": 1.0, "voltage": self.technology.vmin}[self.holds]
-        _check(self.cells, 0.0, top, whole=self.holds == "fails")
+        unit = f"; vmin of the technology is {top:g}" if self.holds == "voltage" else ""
+        _check(self.cells, 0.0, top, whole=self.holds == "fails", missing=True, unit=unit)
+        if self.holds == "voltage":
+            self._check_unit()
         if self.reads is not None:
             _check(self.reads, -1.0, 1.0, whole=True)
             if self.reads.shape != self.cells.shape:
@@ -83,6 +95,17 @@ class FaultMap:
                 raise ChipError(f"offset must be 0..{self.cells.size - 1}, not {start}")
         if self.interleave < 1:
             raise ChipError(f"interleave must be >= 1, not {self.interleave}")
+
+    def _check_unit(self) -> None:
+        """Raise ChipError where every critical voltage lies below the technology's data."""
+        told = self.cells[self.cells > 0]
+        lowest = self.technology.lowest_rel
+        if told.size and not (told / self.technology.vmin >= lowest).any():
+            raise ChipError(
+                f"no cell fails at any voltage of the technology: all voltages, {told.min():g}.."
+                f"{told.max():g}, are below its lowest, {lowest * self.technology.vmin:g}; is the "
+                f"unit another one? vmin is {self.technology.vmin:g}"
+            )
 
     @cached_property
     def seed(self) -> int:
@@ -178,6 +201,7 @@ class FaultMap:
             critical = self._critical_rates(flat)
         else:
             critical = 1.0 - flat if self.holds == "fails" else flat
+        critical[np.isnan(flat)] = 1.0
         cell = np.flatnonzero(critical < 1)
         if self.reads is None:
             reads = preferences(self.technology.faults, cell, 0, key_of(self.seed))
@@ -196,83 +220,132 @@ class FaultMap:
 def load_map(
     path: Path | str,
     technology: MemoryTechnology,
-    holds: Holds = "fails",
+    holds: Holds | None = None,
     *,
     reads: Path | str | None = None,
+    shape: Shape | None = None,
     offset: int | Mapping[str, int] = 0,
     interleave: int = 1,
     repeat: bool = False,
 ) -> FaultMap:
-    """A ``FaultMap`` from files: ``.npy`` [rows, columns], or ``.csv``, a line for each row.
+    """A ``FaultMap`` from a file.
 
-    CSV files hold numbers separated by commas and no header. reads: file of what failing cells
-    do. Raises ChipError naming the file and what is allowed.
+    ``.npy``        an array [rows, columns] or [banks, rows, columns], bank after bank
+    ``.npz``        such an array, ``cells``, and perhaps ``reads``; or a list of failing cells:
+                    arrays ``row``, ``bit`` and perhaps ``bank`` and ``voltage``, all [failures]
+    ``.csv``, ...   a table (``hwsim.faults.tables``): a line of numbers for each row of cells, or,
+                    by the names of its columns, a list of cells (``hwsim.faults.cell_list``)
+
+    holds: of an array; default ``fails``. A list with voltages holds ``voltage``, in the
+    technology's unit, one without ``fails``. shape: of all cells, for lists. reads: file of what
+    failing cells do, one number for each cell. Raises ChipError naming the file and what is
+    allowed.
     """
     try:
-        found = FaultMap(
-            technology, _read(Path(path)), holds,
+        found = _read(Path(path), shape, technology)
+        if found.holds is not None and holds not in (None, found.holds):
+            raise ChipError(f"lists cells, which holds {found.holds}, not {holds}")
+        told = holds or found.holds or "fails"
+        cells = FaultMap(
+            technology, found.cells, told, found.reads,
             offset=offset, interleave=interleave, repeat=repeat,
         )  # fmt: skip
-    except ChipError as error:
+    except (ChipError, StorageError, TableError) as error:
         raise _in_file(path, error) from None
     if reads is None:
-        return found
+        return cells
     try:
-        return replace(found, reads=_read(Path(reads)))
-    except ChipError as error:
+        return replace(cells, reads=_read(Path(reads), shape, technology).cells)
+    except (ChipError, StorageError, TableError) as error:
         raise _in_file(reads, error) from None
 
 
-def _in_file(path: Path | str, error: ChipError) -> ChipError:
+class _Content(NamedTuple):
+    """What a file holds; holds: None where the file does not say what its numbers are."""
+
+    cells: np.ndarray
+    holds: Holds | None = None
+    reads: np.ndarray | None = None
+
+
+def _in_file(path: Path | str, error: HwsimError) -> ChipError:
     text = str(error)
-    return error if text.startswith(str(path)) else ChipError(f"{path}: {text}")
+    return ChipError(text if text.startswith(str(path)) else f"{path}: {text}")
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        if path.suffix == ".npy":
-            return _read_npy(path)
-        if path.suffix == ".csv":
-            return _read_csv(path)
-    except OSError as error:
-        raise ChipError(f"{path}: cannot be read ({error.strerror})") from None
-    raise ChipError(f"{path}: must be a .npy or .csv file")
+_ANY = ArraySpec("biuf")
+_LIST = ("voltage", "bank", "row", "bit")
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            # Unlike np.load this takes nothing but one array.
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, MemoryError):
-        raise ChipError(f"{path}: is not a .npy file of an array of numbers") from None
+def _read(path: Path, shape: Shape | None, technology: MemoryTechnology) -> _Content:
+    if path.suffix == ".npy":
+        return _Content(_by_rows(read_array(path, _ANY, limit=_LIMIT)))
+    if path.suffix == ".npz":
+        return _read_npz(path, shape, technology)
+    if path.suffix not in (".csv", ".tsv", ".txt"):
+        raise ChipError("must be a .npy, .npz, .csv, .tsv or .txt file")
+    table = read_table(path)
+    if is_list(table):
+        return _listed(cells_of(table, shape), technology)
+    if not table.rows:
+        raise ChipError("holds a header and no numbers")
+    rows = np.empty((len(table.rows), table.columns))
+    for n, row in enumerate(table.rows):
+        for column, text in enumerate(row):
+            if (value := number(text)) is None:
+                raise ChipError(f"{table.place(n)}: cells must be numbers, not {text!r}")
+            rows[n, column] = value
+    return _Content(rows)
 
 
-def _read_csv(path: Path) -> np.ndarray:
-    rows: list[list[float]] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            for line in (lines := csv.reader(file)):
-                rows.append([_number(text, f"{path}:{lines.line_num}") for text in line])
-                if len(line) != len(rows[0]):
-                    raise ChipError(
-                        f"{path}:{lines.line_num}: has {len(line)} cells, the first row has "
-                        f"{len(rows[0])}"
-                    )
-    except (UnicodeDecodeError, csv.Error):
-        raise ChipError(f"{path}: is not a CSV file in UTF-8") from None
-    return np.array(rows, np.float64)
+def _read_npz(path: Path, shape: Shape | None, technology: MemoryTechnology) -> _Content:
+    spec = ArraySpec("biuf", optional=True)
+    names = ("cells", "arr_0", "reads", *_LIST)
+    found = read_arrays(path, dict.fromkeys(names, spec), limit=_LIMIT)
+    whole = found.get("cells", found.get("arr_0"))
+    listed = [name for name in _LIST if name in found]
+    if whole is None and {"row", "bit"} <= set(listed) and "reads" not in found:
+        return _listed(cells_in({name: found[name] for name in listed}, shape, path), technology)
+    if whole is None or listed or {"cells", "arr_0"} <= set(found):
+        raise ChipError(
+            f"must hold the array cells, and perhaps reads, or a list: {', '.join(_LIST)}; it "
+            f"holds {', '.join(found) or 'nothing'}"
+        )
+    reads = found.get("reads")
+    return _Content(_by_rows(whole), None, None if reads is None else _by_rows(reads))
 
 
-def _number(text: str, place: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ChipError(f"{place}: cells must be numbers, not {text!r}") from None
+def _by_rows(array: np.ndarray) -> np.ndarray:
+    """[banks, rows, columns] as [rows, columns], bank after bank."""
+    return array.reshape(-1, array.shape[-1]) if array.ndim == 3 and array.size else array
 
 
-def _check(array: np.ndarray, low: float, high: float, *, whole: bool) -> None:
-    """Raise ChipError unless ``array`` is a map of numbers within ``low`` .. ``high``."""
+def _listed(cells: CellList, technology: MemoryTechnology) -> _Content:
+    if not cells.voltages:
+        return _Content(cells.failing(), "fails")
+    low, high = cells.voltages[0], cells.voltages[-1]
+    least, vmin = technology.lowest_rel * technology.vmin, technology.vmin
+    if high < least or high >= vmin:
+        raise ChipError(
+            f"cells failed at {low:g}..{high:g}; the technology has failures from {least:g} to "
+            f"below its vmin, {vmin:g}: another unit, or another memory"
+        )
+    return _Content(cells.critical(vmin), "voltage")
+
+
+def _check(
+    array: np.ndarray,
+    low: float,
+    high: float,
+    *,
+    whole: bool,
+    missing: bool = False,
+    unit: str = "",
+) -> None:
+    """Raise ChipError unless ``array`` is a map of numbers within ``low`` .. ``high``.
+
+    missing: NaN is allowed. unit: told with a number out of range.
+    """
     if array.dtype.kind not in "biuf":
         raise ChipError(f"map must hold booleans, integers or floats, not {array.dtype}")
     if array.ndim != 2 or array.size == 0:
@@ -280,13 +353,15 @@ def _check(array: np.ndarray, low: float, high: float, *, whole: bool) -> None:
     wrong = ~((array >= low) & (array <= high))
     if whole:
         wrong |= array != np.round(array)
+    if missing and array.dtype.kind == "f":
+        wrong &= ~np.isnan(array)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         allowed = f"{low:g}..{high:g}"
         if whole:
             allowed = ", ".join(f"{n}" for n in range(int(low), int(high) + 1))
         raise ChipError(
-            f"cells must be {allowed}, not {array[row, column]} (row {row}, column {column})"
+            f"cells must be {allowed}, not {array[row, column]} (row {row}, column {column}){unit}"
         )
 
 

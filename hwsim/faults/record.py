@@ -64,7 +64,7 @@ def describe_faults(faults: DesignFaults) -> dict[str, Any]:
     """
     source = faults.chip
     if isinstance(source, Chip):
-        cells: dict[str, Any] = {"seed": source.seed, "spatial": asdict(source.spatial)}
+        cells: dict[str, Any] = {"seed": source.seed, "spatial": asdict(source.clusters)}
     elif isinstance(source, FaultMap):
         keys = ("holds", "offset", "interleave", "repeat")
         cells = {"map": {key: getattr(source, key) for key in keys}}

@@ -173,13 +173,15 @@ class PerMemory(_Section):
 class CellMap(_Section):
     """A user's map of ``rows`` x ``columns`` cells in place of random chips.
 
-    holds, interleave: as in ``FaultMap``. reads: file of what its failing cells read.
+    holds, interleave: as in ``FaultMap``. reads: file of what its failing cells read. shape: of all
+    cells, where the file lists those that fail.
     repetitions: cells of the memories relative to those of the map.
     """
 
     file: str
     holds: str
     reads: str | None = None
+    shape: str | None = None
     interleave: int = 1
     rows: Count
     columns: Count

@@ -48,7 +48,8 @@ class Study:
     """Images ``x`` [images, channels, height, width] with ``labels`` [images] for ``pipeline``.
 
     memories: roles or names, which may fail. protection: of all of them that have words to
-    protect (see ``design_faults``). spatial: how the chips' failures cluster. map: measured cells
+    protect (see ``design_faults``). spatial: how the chips' failures cluster;
+    None: as the technology says. map: measured cells
     of the same technology in place of random chips: chip n is then the map with all memories one
     after another from a cell on that n picks, repeated as often as it takes.
 
@@ -62,7 +63,7 @@ class Study:
     labels: np.ndarray
     memories: tuple[str, ...] = PROTECTABLE
     protection: Protection = NONE
-    spatial: Spatial = Spatial()
+    spatial: Spatial | None = None
     map: FaultMap | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +92,13 @@ class Study:
     def shapes(self) -> Mapping[str, tuple[int, int]]:
         """Words and their bits, check bits included, of each memory that may fail, by name."""
         return memory_shapes(self.pipeline, self.protections)
+
+    @cached_property
+    def clusters(self) -> Spatial:
+        """How failures of the chips cluster; a map's do as they do."""
+        if self.spatial is None and self.map is None:
+            return Spatial.of(self.technology)
+        return self.spatial or Spatial()
 
     def chip(self, seed: int) -> FaultSource:
         """The chip of a seed."""
@@ -140,7 +148,7 @@ class Study:
                 network_hash(self.pipeline.network),
                 mapping_of(self.pipeline),
                 self.technology.faults.model_dump(mode="json"),
-                vars(self.spatial),
+                vars(self.clusters),
                 sorted(self.protections),
                 self.protection.name,
                 data,

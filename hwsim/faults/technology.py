@@ -126,13 +126,25 @@ class FaultModel(StrictModel):
         return cls(kind="stuck", ones=p01 / (p01 + p10)), p01 + p10
 
 
+class BankShift(StrictModel):
+    """Banks differ: critical voltages of all cells of a bank are shifted by a normal offset.
+
+    share: of the variance of critical voltages, the part that is common to a bank. cells: of a
+    bank. The share of all cells that fail is what the law says, whatever ``share`` is.
+    """
+
+    share: Annotated[float, Field(ge=0, lt=1)]
+    cells: Annotated[int, Field(ge=1)]
+
+
 class MemoryTechnology(StrictModel):
     """How one kind of memory fails and what it saves as its supply falls.
 
     vmin: lowest voltage at which no failure was observed. nominal: supply by the data sheet.
     points: measurements. lowest: least voltage that the law holds for; default: that of the
-    points. faults: what failing cells do. Energy of an access goes with the square of the
-    voltage, leakage power with the voltage (as ``hwsim.accelerator.energy`` has it).
+    points. faults: what failing cells do. banks: how banks differ; None: not at all. Energy of an
+    access goes with the square of the voltage, leakage power with the voltage (as
+    ``hwsim.accelerator.energy`` has it).
     """
 
     description: Source
@@ -144,6 +156,7 @@ class MemoryTechnology(StrictModel):
     points: tuple[Point, ...] = ()
     lowest: Voltage | None = None
     faults: FaultModel = FaultModel()
+    banks: BankShift | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> MemoryTechnology:
@@ -188,7 +201,7 @@ class MemoryTechnology(StrictModel):
         if not self.lowest_rel <= voltage_rel <= self.nominal_rel:
             raise VoltageError(
                 f"voltage must be {self.lowest_rel:.4g}..{self.nominal_rel:.4g} of vmin (what the "
-                f"data covers), not {voltage_rel:.4g}"
+                f"data covers), not {voltage_rel:.4g}{self._unit_of(voltage_rel)}"
             )
         if voltage_rel >= 1:
             return 0.0
@@ -198,6 +211,17 @@ class MemoryTechnology(StrictModel):
         volts, probits = self._line(np.searchsorted(self._volts(), voltage, side="right"))
         slope = (probits[1] - probits[0]) / (volts[1] - volts[0])
         return float(ndtr(probits[0] + slope * (voltage - volts[0])))
+
+    def _unit_of(self, value: float) -> str:
+        """A hint, where ``value`` is far off and would be a voltage in another unit."""
+        if 0.9 * self.lowest_rel <= value <= 1.1 * self.nominal_rel:
+            return ""
+        for unit, scale in (("%", 1e-2), ("V", 1 / self.vmin), ("mV", 1e-3 / self.vmin)):
+            # Of a technology in shares of vmin, volts say nothing.
+            known = unit == "%" or self.vmin != 1
+            if known and self.lowest_rel <= value * scale <= self.nominal_rel:
+                return f" (if it is in {unit}, that is {value * scale:.4g} of vmin)"
+        return ""
 
     def voltage_for(self, probability: float) -> float:
         """Lowest voltage relative to vmin at which cells fail with ``probability`` at most.
