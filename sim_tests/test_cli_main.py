@@ -371,3 +371,14 @@ def test_completion_can_be_installed(capsys: Any) -> None:
     assert code == 0
     assert "--install-completion" in out
     assert "--show-completion" in out
+
+
+@pytest.mark.parametrize("command", commands())
+def test_no_option_is_cut_in_a_narrow_help(capsys: Any, monkeypatch: Any, command: str) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    code, out, _ = call(capsys, *command.split(), "--help")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 50
+    for parameter in commands()[command].params:
+        for name in parameter.opts:
+            assert re.search(rf"(^|\s){re.escape(name)}\b", out) or parameter.metavar in out, name

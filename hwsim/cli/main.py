@@ -39,6 +39,7 @@ app = typer.Typer(
     help="From PyTorch to verified Verilog: simulate small CNNs and their hardware exactly.",
     epilog="Example: hwsim run quickstart",
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help that wraps on narrow terminals; boxes cut the names of options
 )
 for _command in (
     run.run,
