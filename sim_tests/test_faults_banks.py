@@ -161,14 +161,14 @@ def test_intervals_of_banks_cover() -> None:
 
 
 def test_figures_of_banks_and_pairs() -> None:
-    cells = memory(0.3, 4, Shape(60, 32, 4))
+    cells = memory(0.3, 4)
     found = fit_banks(cells, "probit", "x")
     rows = bank_rows(cells, found, memories=100)
     assert [row.voltage for row in rows] == list(cells.voltages)
     for n, row in enumerate(rows):
-        per_bank = [int(cells.fails[cells.bank == b, n].sum()) for b in range(60)]
+        per_bank = [int(cells.fails[cells.bank == b, n].sum()) for b in range(200)]
         assert row.failed == sum(per_bank)
-        assert row.seen.clean == per_bank.count(0) / 60
+        assert row.seen.clean == per_bank.count(0) / 200
         assert row.seen.worst == max(per_bank)
         spread = np.var(per_bank, ddof=1)
         assert row.seen.dispersion * np.mean(per_bank) == pytest.approx(spread)
