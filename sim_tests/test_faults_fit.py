@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.optimize import minimize_scalar
+from scipy.special import ndtr, ndtri
+from scipy.stats import binom, norm
 
 from hwsim.cli.main import main
 from hwsim.errors import OutputError
 from hwsim.faults import Chip, ExponentialLaw, Point, ProbitLaw, load_technology
-from hwsim.faults.fit import Fit, FitError, fit_law, read_points, technology_of, write_technology
+from hwsim.faults.fit import (
+    Fit,
+    FitError,
+    LineData,
+    added_up,
+    fit_law,
+    read_points,
+    technology_of,
+    write_technology,
+)
 
 VOLTAGES = np.linspace(0.75, 0.95, 6)
 LAWS = {
@@ -125,6 +135,106 @@ def test_scatter_of_arrays_widens() -> None:
     low, high = alike.intervals["mean"]
     wide_low, wide_high = differing.intervals["mean"]
     assert 3 < (wide_high - wide_low) / (high - low) < 100
+
+
+def test_a_voltage_at_which_every_cell_failed() -> None:
+    """It says that the law is high there, and no more; the others lie on a line of their own."""
+    law = LAWS["probit"]
+    failing = [round(1e6 * law.probability(v)) for v in VOLTAGES]
+    rows = [Point(voltage=v, failed=f, cells=10**6) for v, f in zip(VOLTAGES, failing, strict=True)]
+    found = fit_law([Point(voltage=0.3, failed=10**6, cells=10**6), *rows], "probit", "x").law
+    assert isinstance(found, ProbitLaw)
+    assert (found.mean, found.sigma) == pytest.approx((0.7055, 0.0553), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_width_follows_students_t(kind: str) -> None:
+    """Six voltages and five arrays of each: four degrees of freedom in all that is uncertain."""
+    rng = np.random.default_rng(7)
+    table = sorted(
+        (
+            Point(voltage=p.voltage, failed=round(p.failed * factor), cells=p.cells)
+            for factor in (0.3, 0.5, 0.6, 0.9, 1.0)
+            for p in counts(LAWS[kind], rng, 1 << 16)
+        ),
+        key=lambda point: point.voltage,
+    )
+    differing = fit_law(table, kind, "x").between_arrays
+    assert differing is not None
+    assert differing > 0.05
+    for given in (added_up(table), table):
+        half = {}
+        for confidence in (0.5, 0.95, 0.99):
+            found = fit_law(given, kind, "x", confidence)
+            half[confidence] = np.array([high - low for low, high in found.intervals.values()]) / 2
+        for confidence, ratio in ((0.95, 2.7764 / 0.7407), (0.99, 4.6041 / 0.7407)):
+            assert half[confidence] / half[0.5] == pytest.approx(ratio, rel=1e-3)
+
+
+@pytest.mark.parametrize("kind", LAWS)
+def test_a_law_and_its_line(kind: str) -> None:
+    data = LineData.of(counts(LAWS[kind], np.random.default_rng(0), 1 << 18))
+    line = data.line_of(LAWS[kind])
+    predictor = line[0] + line[1] * (VOLTAGES - VOLTAGES.mean()) / VOLTAGES.std()
+    share = np.array([LAWS[kind].probability(v) for v in VOLTAGES])
+    assert predictor == pytest.approx(ndtri(share) if kind == "probit" else np.log(share))
+
+
+def test_scatter_between_arrays_solves_its_equation() -> None:
+    """Paule and Mandel: weighted squares are as many as the degrees of freedom."""
+    rng = np.random.default_rng(3)
+    sizes = (300, 1000, 3000, 500)
+    rows = [
+        Point(voltage=v, cells=n, failed=int(rng.binomial(n, ndtr((0.7 - v) / 0.1 + offset))))
+        for v in (0.6, 0.65, 0.7, 0.75)
+        for n, offset in zip(sizes, 0.1 * rng.standard_normal(4), strict=True)
+    ]
+    between = fit_law(rows, "probit", "x").between_arrays
+    assert between is not None
+    assert between > 0.05
+    squares = 0.0
+    for v in (0.6, 0.65, 0.7, 0.75):
+        same = [p for p in rows if p.voltage == v]
+        share = sum(p.failed for p in same) / sum(sizes)
+        probits = [ndtri((p.failed + 0.5) / (p.cells + 1)) for p in same]
+        weights = [
+            1 / (share * (1 - share) / p.cells / norm.pdf(ndtri(share)) ** 2 + between**2)
+            for p in same
+        ]
+        centre = np.average(probits, weights=weights)
+        squares += sum(w * (y - centre) ** 2 for w, y in zip(weights, probits, strict=True))
+    assert squares == pytest.approx(4 * (len(sizes) - 1))
+
+
+def test_scatter_between_voltages_is_the_likeliest() -> None:
+    """Restricted likelihood with the matrices of the textbook, at the line that was found."""
+    # The highest voltages weigh little: few cells failed there.
+    rng, cells = np.random.default_rng(6), 1 << 14
+    offset = 0.1 * rng.standard_normal(len(VOLTAGES))
+    share = ndtr((0.72 - VOLTAGES) / 0.06 + offset)
+    given = [
+        Point(voltage=v, failed=round(cells * p), cells=cells)
+        for v, p in zip(VOLTAGES, share, strict=True)
+    ]
+    found = fit_law(given, "probit", "x")
+    assert isinstance(found.law, ProbitLaw)
+    level = (found.law.mean - VOLTAGES) / found.law.sigma
+    p, slope = ndtr(level), norm.pdf(level)
+    response = level + (np.array([point.failed for point in given]) / cells - p) / slope
+    counting = p * (1 - p) / cells / slope**2
+    design = np.stack([np.ones_like(VOLTAGES), VOLTAGES], axis=1)
+
+    def loss(deviation: float) -> float:
+        inverse = np.diag(1 / (counting + deviation**2))
+        information = design.T @ inverse @ design
+        line = np.linalg.solve(information, design.T @ inverse @ response)
+        residual = response - design @ line
+        logs = np.linalg.slogdet(inverse)[1] - np.linalg.slogdet(information)[1]
+        return float(residual @ inverse @ residual - logs)
+
+    best = minimize_scalar(loss, bounds=(1e-3, 2), method="bounded").x
+    assert 0.03 < best < 0.5
+    assert found.between_voltages == pytest.approx(best, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", LAWS)

@@ -402,6 +402,7 @@ def test_voltages_in_another_unit(tmp_path: Path) -> None:
 def test_archives_that_hold_something_else(tmp_path: Path) -> None:
     for arrays, message in (
         ({"cells": np.zeros((2, 2)), "row": np.zeros(2)}, "must hold the array cells"),
+        ({"cells": np.zeros((2, 2)), "arr_0": np.zeros((2, 2))}, "it holds cells, arr_0"),
         ({"row": np.zeros(2)}, "must hold the array cells"),
         ({"row": np.zeros(2), "bit": np.zeros(3)}, "must be lists of one length"),
         ({"row": np.zeros(2), "bit": np.array([0, 5])}, "entry 1: bit must be 0..1"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -129,6 +131,27 @@ def test_a_pruned_filter_does_not_cost_the_others_their_precision():
     assert int(np.abs(pruned.multiplier[others]).min()) > 1 << 9
 
 
+def test_branches_of_a_block_meet_in_all_of_the_residual_bits():
+    """Saturated at both ends of s6; the sum is rounded to the nearest of the 2 bits of a block."""
+    config = ModelConfig(
+        network="resnet", channels=(4, 4), blocks=1, activation_bits=2, residual_bits=6
+    )
+    network = export_network(trained_looking(config, IMAGE))
+    names = [op.name for op in network.ops if op.name.endswith("_sum")]
+    assert names
+    for name in names:
+        for branch in network[name].inputs:
+            assert (network[branch].lo, network[branch].hi) == (-32, 31)
+        (after,) = (op for op in network.ops if op.inputs == (name,))
+        values = np.arange(-64, 63)
+        channel = ((values * after.multiplier[0] + after.bias[0]) >> after.shift).clip(
+            after.lo, after.hi
+        )
+        # An output unit is 8 of the residual's: 6 bits, of them a sign and 2 before the point.
+        assert channel.tolist() == [min(max(math.floor(v / 8 + 0.5), 0), 3) for v in values]
+        assert len(set(zip(after.multiplier, after.bias, strict=True))) == 1
+
+
 def test_refuses_what_has_no_integers():
     config = ModelConfig(channels=(4,))
     with pytest.raises(ValueError, match="float twin"):
@@ -136,6 +159,17 @@ def test_refuses_what_has_no_integers():
     soft = build_network(ModelConfig(channels=(4, 4)), IMAGE, 3, seed=0)
     with pytest.raises(ValueError, match="not frozen"):
         export_network(soft)
+
+
+def test_integers_have_62_bits():
+    network = build_network(ModelConfig(channels=(4,)), IMAGE, 3, seed=0)
+    network.freeze_positions()
+    settle_statistics(network, [torch.from_numpy(inputs(network.config, IMAGE, 64, 0))])
+    with torch.no_grad():
+        scale = network.head.integers()[1]
+        network.head.bias[1] = 2.0**62 * scale
+    with pytest.raises(NetworkError, match=r"^op 'logits': values must be finite"):
+        export_network(network)
 
 
 def test_refuses_what_is_not_finite_by_name():
