@@ -23,6 +23,23 @@ otherwise get a huge multiplier, which takes the precision of all others in its 
 """
 
 
+_BLOCK = 8
+"""Channels that oneDNN handles at once with AVX2."""
+
+
+def convolve(x: Tensor, kernels: Tensor, stride: tuple[int, int], pad: tuple[int, int]) -> Tensor:
+    """Convolution of x [N, inputs, H, W] with kernels [outputs, inputs, kh, kw], zero-padded.
+
+    The value is that of ``torch.nn.functional.conv2d``, [N, outputs, H', W'].
+    """
+    single = kernels.shape[2:] == (1, 1) and pad == (0, 0)
+    if single and stride != (1, 1) and kernels.shape[1] % _BLOCK:
+        # For the gradient of such kernels, oneDNN 3.12 (AVX2, channels last) copies the pixels in
+        # whole blocks into a buffer without room for them: below 8 channels it broke the heap.
+        x, stride = x[:, :, :: stride[0], :: stride[1]], (1, 1)
+    return F.conv2d(x, kernels, stride=stride, padding=pad)
+
+
 class MuxConv2d(nn.Module):
     """Convolution that learns which one weight of each k x k slice to keep (shift attention).
 
@@ -96,7 +113,7 @@ class MuxConv2d(nn.Module):
         return flat.unflatten(2, self.kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernels(), stride=self.stride, padding=self.pad)
+        return convolve(x, self.kernels(), self.stride, self.pad)
 
 
 class DenseConv2d(nn.Module):
@@ -126,7 +143,7 @@ class DenseConv2d(nn.Module):
         return self.memory(quantize_weight(self.weight, self.alphabet, self.reach)[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.kernels(), stride=self.stride, padding=self.pad)
+        return convolve(x, self.kernels(), self.stride, self.pad)
 
 
 class LearnedRange(nn.Module):
