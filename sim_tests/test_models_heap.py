@@ -52,7 +52,9 @@ def test_resnets_of_few_channels_train_to_their_end() -> None:
 @pytest.mark.parametrize("inputs", [1, 3, 6, 8, 12])
 @pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (1, 5)])
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (1, 3), (4, 4)])
-def test_convolutions_and_gradients_equal_plain_ones(inputs, kernel, stride) -> None:
+def test_convolutions_and_gradients_equal_plain_ones(
+    inputs: int, kernel: tuple[int, int], stride: tuple[int, int]
+) -> None:
     generator = torch.Generator().manual_seed(0)
 
     def integers(*shape: int) -> torch.Tensor:
@@ -71,5 +73,6 @@ def test_convolutions_and_gradients_equal_plain_ones(inputs, kernel, stride) -> 
     result = convolve(c, d, stride, padding)
     result.backward(towards.float().contiguous(memory_format=torch.channels_last))
     for ours, right in ((result, expected), (c.grad, a.grad), (d.grad, b.grad)):
-        assert ours is not None and right is not None
+        assert ours is not None
+        assert right is not None
         assert torch.equal(ours.double(), right)
