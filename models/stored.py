@@ -145,7 +145,8 @@ def store_weights(
             obstacles[place] = obstacle
         else:
             had = (readers(matrix.owner).get(matrix.name) for matrix in same)
-            stored = next((one for one in had if one is not None), StoredWeight(bits, quantizer))
+            kept = (one for one in had if isinstance(one, StoredWeight))
+            stored = next(kept, None) or StoredWeight(bits, quantizer)
             stored.renormed = any(getattr(m.owner, "max_norm", None) for m in same)
             for matrix in same:
                 if matrix.name not in readers(matrix.owner):
