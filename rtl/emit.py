@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -231,6 +232,9 @@ def _digest(path: Path) -> str:
 def _check_folder(folder: Path, network: str) -> None:
     """Raise OutputError unless ``folder`` may be (over)written for the network of that hash."""
     if not folder.exists():
+        parent = next(path for path in folder.absolute().parents if path.exists())
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise OutputError(f"{folder}: cannot be made in {parent}; name another folder")
         return
     if not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name another folder")

@@ -134,8 +134,9 @@ def verify(
         )
     seconds["model"] = time.perf_counter() - started
     expected = _Expected(selection, plan, links, shown)
-    texts = {VERILOG: source.text, "bench.v": to_verilog(Bench(pipeline=pipeline), runner.BENCH)}
-    bench_ports = ("clk", "rst", *Bench(pipeline=pipeline).signature.members)
+    bench = Bench(pipeline=pipeline)
+    bench_ports = ("clk", "rst", *bench.signature.members)
+    texts = {VERILOG: source.text, "bench.v": to_verilog(bench, runner.BENCH)}
     with ExitStack() as stack:
         job = stack.enter_context(runner.scratch_folder())
         write_job(job, pipeline, plan.runs, selection.images, links)

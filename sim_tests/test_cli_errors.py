@@ -115,6 +115,8 @@ def test_numbers_that_are_too_large(capsys: Any, words: tuple[str, ...], number:
     given = [word.replace("{}", number) for word in words]
     line = refusal(capsys, *given, *([] if given != list(words) else [number]))
     assert "too large" in line or "must be" in line or "not in the range" in line
+    if words[-1].startswith("--"):
+        assert words[-1] in line
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e999"])

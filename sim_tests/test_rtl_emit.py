@@ -143,6 +143,8 @@ def test_foreign_folders_stay_untouched(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(OutputError, match=r"file: is a file; name another folder"):
         generate(tiny_pipeline(), tmp_path / "file")
+    with pytest.raises(OutputError, match=r"out: cannot be made in .*file; name another folder"):
+        generate(tiny_pipeline(), tmp_path / "file" / "below" / "out")
     before = content(folder)
     with pytest.raises(OutputError, match="tiny: holds the accelerator of another network"):
         generate(tiny_pipeline(argmax=True), folder)
