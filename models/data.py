@@ -102,6 +102,18 @@ def _listed(numbers: np.ndarray) -> str:
     return ", ".join(str(number) for number in numbers[:5]) + more
 
 
+def warn_of_empty_classes(data: Dataset) -> None:
+    """Warn of classes that have no picture to train on."""
+    empty = np.flatnonzero(np.bincount(data.train_y, minlength=data.classes) == 0)
+    if empty.size:
+        hint = " (do the labels start at 1?)" if empty.tolist() == [0] else ""
+        warnings.warn(
+            f"{data.name}: no picture to train on is of class {_listed(empty)}{hint}",
+            HwsimWarning,
+            stacklevel=3,
+        )
+
+
 def load_data(config: DataConfig) -> Dataset:
     """Load the data set of ``config``; raises DataError saying which file goes where."""
     if config.set == "digits":
@@ -222,10 +234,7 @@ def _cifar(config: DataConfig) -> Dataset:
 
 
 def _npz(path: Path) -> Dataset:
-    """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis.
-
-    Warns of classes without a picture to train on.
-    """
+    """``.npz`` with train_x, train_y, test_x, test_y; pictures may lack the channel axis."""
     if not path.exists():
         raise DataError(
             f"npz not found: put a file with train_x, train_y, test_x, test_y at {path}"
@@ -242,13 +251,4 @@ def _npz(path: Path) -> Dataset:
     for key in ("train_y", "test_y"):
         arrays[key] = arrays[key].astype(np.int64)
     classes = int(arrays["train_y"].max(initial=0)) + 1
-    data = Dataset(path.stem, classes=classes, **arrays)
-    empty = np.flatnonzero(np.bincount(data.train_y, minlength=data.classes) == 0)
-    if empty.size:
-        hint = " (do the labels start at 1?)" if empty.tolist() == [0] else ""
-        warnings.warn(
-            f"{path}: no picture to train on is of class {_listed(empty)}{hint}",
-            HwsimWarning,
-            stacklevel=3,
-        )
-    return data
+    return Dataset(path.stem, classes=classes, **arrays)

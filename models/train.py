@@ -31,13 +31,14 @@ from hwsim.config.training import ModelConfig, TrainingConfig
 from hwsim.errors import DataError, HwsimWarning, OutputError, StorageError, TrainingError
 from hwsim.files import read_bytes, whole_file
 from hwsim.models.augment import Batches
-from hwsim.models.data import Dataset
+from hwsim.models.data import Dataset, warn_of_empty_classes
 from hwsim.models.export import network_input, predict
 from hwsim.models.faults import margin_cross_entropy
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
 from hwsim.models.settle import settle_statistics
 from hwsim.models.speed import Precision, best_precision, kept_memory
+from hwsim.names import printable
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.result import History
 
@@ -117,6 +118,7 @@ def train(
     is no longer a number. Warns of pictures that are dark all over.
     """
     _check_pictures(data, model.input_bits)
+    warn_of_empty_classes(data)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job(data, training, seed, training_device(training.device), progress)
@@ -444,7 +446,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str,
         blob.seek(0)
         state = torch.load(blob, map_location=device, weights_only=True)
     except _BROKEN as error:
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        reason = printable((str(error) or type(error).__name__).splitlines()[0], 120)
         raise StorageError(
             f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"
         ) from None

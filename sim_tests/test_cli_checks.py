@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hwsim.cli.main import main
 from hwsim.config.experiment import ExperimentConfig
@@ -18,6 +20,7 @@ from hwsim.models.data import load_data
 from hwsim.models.export import export_network
 from hwsim.models.networks import build_network
 from hwsim.models.preview import preview_network
+from hwsim.models.settle import settle_statistics
 from hwsim.network import TensorType
 
 EXPERIMENT = """\
@@ -145,27 +148,23 @@ def test_tools_are_looked_for_first(
     message: str,
 ) -> None:
     gone = {"c++", "g++", "clang++"} if missing == "c++" else {missing}
-    which = shutil.which
+    which, find_spec = shutil.which, importlib.util.find_spec
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr(
         "shutil.which", lambda name: None if name in gone else which(name) or f"/bin/{name}"
     )
-    monkeypatch.setattr("importlib.util.find_spec", _without_zig)
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "ziglang" else find_spec(name)
+    )
     out = tmp_path / "out"
     words = ("-q", "-o", out, "--set", f"verification.simulator={simulator}")
     code, _, err = call(capsys, "run", "quickstart", *words)
-    assert code == 2
+    assert code == 2, err
     assert err.startswith(f"hwsim: {message}")
     assert not out.exists()
     # Training alone needs no simulator.
     with pytest.raises(AssertionError, match="the training has started"):
         main(["--debug", "train", "quickstart", "-q", "-o", str(out)])
-
-
-def _without_zig(name: str, package: str | None = None) -> Any:
-    from importlib.machinery import PathFinder
-
-    return None if name == "ziglang" else PathFinder.find_spec(name)
 
 
 @pytest.mark.parametrize("name", shipped_configs("experiments"))
@@ -176,6 +175,7 @@ def test_the_preview_has_the_shape_of_the_trained_network(name: str) -> None:
     preview = preview_network(config, data)
     model = build_network(config.model, data.shape, data.classes, seed=7)
     model.freeze_positions()
+    settle_statistics(model, [torch.zeros(2, *data.shape)])
     other = export_network(model.eval())
     shapes = [
         {op: (t.channels, t.height, t.width) for op, t in network.types.items()}

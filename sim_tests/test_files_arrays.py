@@ -91,6 +91,19 @@ def test_an_archive_that_unpacks_to_more_than_is_allowed_is_not_unpacked(tmp_pat
         tracemalloc.stop()
 
 
+def test_a_large_archive_is_no_larger_than_measured_data_would_be(tmp_path: Path) -> None:
+    """Noise of 65 MiB is read; as many zeros, which shrink a thousandfold, are not."""
+    expected, limit = {"a": ArraySpec()}, 128 << 20
+    noise = np.random.default_rng(0).integers(0, 4, 65 << 20, np.uint8)
+    path = archive(tmp_path / "noise.npz", {"a.npy": npy(noise)})
+    assert (read_arrays(path, expected, limit=limit)["a"] == noise).all()
+    path = archive(tmp_path / "zeros.npz", {"a.npy": npy(0 * noise)})
+    with pytest.raises(StorageError, match="zeros.npz: unpacks to [0-9]* bytes, over 200 times"):
+        read_arrays(path, expected, limit=limit)
+    path = archive(tmp_path / "small.npz", {"a.npy": npy(0 * noise[: 63 << 20])})
+    assert not read_arrays(path, expected, limit=limit)["a"].any()
+
+
 def test_all_arrays_together_are_bounded(tmp_path: Path) -> None:
     blob = npy(np.zeros(1 << 20, np.int8))
     path = archive(tmp_path / "a.npz", {f"{name}.npy": blob for name in "abcd"})

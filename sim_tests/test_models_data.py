@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from hwsim.config.training import DataConfig
 from hwsim.errors import DataError, HwsimWarning
-from hwsim.models.data import Dataset, load_data
+from hwsim.models.data import Dataset, load_data, warn_of_empty_classes
 
 IDX = (
     "train-images-idx3-ubyte",
@@ -236,15 +236,16 @@ def test_missing_npz(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "line"),
     [
-        ([1, 2], r"mine.npz: no picture to train on is of class 0 \(do the labels start at 1\?\)$"),
-        ([0, 3], r"mine.npz: no picture to train on is of class 1, 2$"),
+        ([1, 2], r"^mine: no picture to train on is of class 0 \(do the labels start at 1\?\)$"),
+        ([0, 3], r"^mine: no picture to train on is of class 1, 2$"),
         ([0, 9], r"of class 1, 2, 3, 4, 5 and 3 more$"),
     ],
 )
 def test_classes_without_a_picture(tmp_path, labels, line):
     np.savez(tmp_path / "mine.npz", **{**npz_arrays(), "train_y": np.array(labels)})
+    data = load_data(DataConfig(set="npz", path=str(tmp_path / "mine.npz")))
     with pytest.warns(HwsimWarning, match=line):
-        data = load_data(DataConfig(set="npz", path=str(tmp_path / "mine.npz")))
+        warn_of_empty_classes(data)
     assert data.classes == labels[1] + 1
 
 

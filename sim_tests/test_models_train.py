@@ -304,6 +304,14 @@ def test_dark_pictures_are_warned_of(tmp_path, top, bits, line):
         train(small(pictures), model, config, seed=0, folder=tmp_path)
 
 
+def test_classes_without_pictures_are_warned_of(tmp_path):
+    pictures = (np.arange(4 * 64) % 256).astype(np.uint8).reshape(4, 1, 8, 8)
+    config = TRAINING.model_copy(update={"epochs": 1, "twin_epochs": 0, "distillation": 0.0})
+    data = dataclasses.replace(small(pictures), classes=3)
+    with pytest.warns(HwsimWarning, match="^mine: no picture to train on is of class 2$"):
+        train(data, MODEL, config, seed=0, folder=tmp_path)
+
+
 def test_pictures_that_are_all_alike_are_refused(tmp_path):
     model = MODEL.model_copy(update={"input_bits": 4})
     pictures = (np.arange(4 * 64) % 2).astype(np.uint8).reshape(4, 1, 8, 8)

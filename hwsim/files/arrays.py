@@ -29,6 +29,11 @@ _HEADER = 4096
 _DIRECTORY = 1 << 20
 """Bytes that a file may have beside the values of its arrays."""
 _MEMBERS = 64
+_SMALL, _RATIO = 64 << 20, 200
+"""Bytes that every archive may unpack to; larger ones to so many times their own size.
+
+Measured data does not shrink like that, an archive that was made to fill the memory does.
+"""
 
 _TYPE = rb"'[<>|=]?[a-zA-Z]\d{1,4}'"
 _SHAPE = rb"\((?:\d{1,18}(?:, ?\d{1,18}){0,31},?)?\)"
@@ -145,6 +150,9 @@ def _members(
     total = sum(member.file_size for member in members)
     if total > limit + _DIRECTORY:
         raise StorageError(f"{path}: unpacks to {total} bytes, at most {limit} are allowed")
+    packed = sum(member.compress_size for member in members)
+    if total > max(_SMALL, _RATIO * packed):
+        raise StorageError(f"{path}: unpacks to {total} bytes, over {_RATIO} times its size")
     arrays = {}
     # All headers before all values: nothing is unpacked of a file that is refused.
     for unpack in (False, True):
