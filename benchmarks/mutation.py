@@ -177,7 +177,7 @@ class Sandbox:
         return self.folder / (module if module.startswith("hwsim/") else f"hwsim/{module}")
 
     def passes(self, module: str, text: str, seconds: float) -> bool:
-        """Whether the module's tests pass with ``text`` in its place; a hang is a failure."""
+        """Whether the module's tests pass with ``text`` in its place, without a crash or hang."""
         path = self.path(module)
         before = path.read_bytes()
         path.write_text(text, encoding="utf-8")
@@ -198,8 +198,8 @@ class Sandbox:
             return False
         finally:
             path.write_bytes(before)
-        if done.returncode not in (0, 1, 2, 3, 4):
-            raise RuntimeError(done.stdout.decode() + done.stderr.decode())
+        if done.returncode == 5:
+            raise RuntimeError(f"{', '.join(tests)}: no tests were found")
         return done.returncode == 0
 
 

@@ -23,6 +23,7 @@ from hwsim.network import (
     Linear,
     MuxConv2d,
     Network,
+    Requantize,
     TensorType,
     evaluate,
     load,
@@ -42,6 +43,17 @@ def small(name: str = "small", notes: dict[str, Any] | None = None) -> Network:
         pad=(1, 1),
     )  # fmt: skip
     return Network(name, TensorType(2, 5, 4, 4), (conv,), notes or {})
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_arrays_have_the_narrowest_type(tmp_path: Path, bits: int) -> None:
+    """At both ends of a type and one beyond them; the type is part of the hash."""
+    top = 1 << (bits - 1)
+    for value, wanted in ((-top, bits), (top - 1, bits), (-top - 1, 2 * bits), (top, 2 * bits)):
+        op = Requantize("y", (INPUT,), np.array([1, 2]), np.array([value, 0]), 0, -1, 1)
+        save(Network("n", TensorType(2, 1, 1, 1), (op,)), tmp_path / "n.hwnet")
+        bias = st_load((tmp_path / "n.hwnet").read_bytes())["y.bias"]
+        assert bias.dtype == f"int{wanted}"
 
 
 @pytest.fixture
