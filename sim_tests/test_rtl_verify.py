@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,15 @@ def test_a_second_run_reuses_the_build(folder: Path, monkeypatch: pytest.MonkeyP
     assert verify(folder, SIMULATOR, images=1).passed
     with pytest.raises(AssertionError, match="built again"):
         verify(folder, SIMULATOR, images=1, waves=True)
+
+
+def test_a_command_prints_nothing_of_its_tools(folder: Path) -> None:
+    """No warning of a library reaches people, at the end of the process either."""
+    words = ["verify", str(folder), "--simulator", SIMULATOR, "--images", "1", "-q", "--json"]
+    code = f"from hwsim.cli.main import main; main({words!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["verification"]["passed"]
 
 
 def test_a_wrong_value_in_the_rtl_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
