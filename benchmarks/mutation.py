@@ -214,13 +214,13 @@ def _limit(sandbox: Sandbox, module: str) -> float:
     return 3 * took + 10
 
 
-def run(chosen: Sequence[Mutant], records: Path) -> dict[str, bool]:
-    """Whether each mutant was noticed, by its name; raises RuntimeError if tests fail anyway."""
+def run(chosen: Sequence[Mutant], records: Path) -> list[bool]:
+    """Whether each mutant was noticed; raises RuntimeError if tests fail anyway."""
     known: dict[str, bool] = {}
     if records.exists():
         lines = records.read_text(encoding="utf-8").splitlines()
         known = dict(json.loads(line) for line in lines)
-    found = {}
+    found = []
     with tempfile.TemporaryDirectory() as folder:
         sandbox = Sandbox(Path(folder))
         limit: dict[str, float] = {}
@@ -232,7 +232,7 @@ def run(chosen: Sequence[Mutant], records: Path) -> dict[str, bool]:
                 known[key] = not sandbox.passes(mutant.module, mutant.text, limit[mutant.module])
                 with records.open("a", encoding="utf-8") as file:
                     file.write(json.dumps([key, known[key]]) + "\n")
-            found[mutant.name] = known[key]
+            found.append(known[key])
             print("killed  " if known[key] else "SURVIVED", mutant.name, flush=True)
     return found
 
@@ -252,7 +252,7 @@ def main() -> None:
         return
     words.records.parent.mkdir(exist_ok=True)
     found = run(chosen, words.records)
-    killed = sum(found.values())
+    killed = sum(found)
     print(f"{killed} of {len(found)} mutants killed: {killed / len(found):.1%}")
 
 
