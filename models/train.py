@@ -115,10 +115,10 @@ def train(
     after an interruption, it goes on from them, with ``precision: auto`` in the precision that
     they began with. Raises OutputError when they belong to another configuration, StorageError
     when one is damaged, ConfigError when model and data do not fit, TrainingError when the loss
-    is no longer a number. Warns of pictures that are dark all over.
+    is no longer a number. Warns of pictures that are dark all over and of classes without any.
     """
-    _check_pictures(data, model.input_bits)
     warn_of_empty_classes(data)
+    _check_pictures(data, model.input_bits)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     job = _Job(data, training, seed, training_device(training.device), progress)

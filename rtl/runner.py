@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
 
+import cocotb_tools
 from cocotb_tools.runner import Icarus, Runner, Verilator
 
 from hwsim.files import remove
@@ -93,7 +94,7 @@ def build(
     when a tool is missing or fails.
     """
     control = _control_file(ports)
-    what = [simulator, _version(simulator), str(waves), control]
+    what = [simulator, _version(simulator), str(waves), control, *_linked()]
     what += [f"{name}\n{text}" for name, text in sorted(sources.items())]
     digest = hashlib.sha256("\0".join(what).encode()).hexdigest()
     # Icarus writes waveforms to the build's folder, so that only one run may use it.
@@ -110,6 +111,11 @@ def build(
                 _make(simulator, folder, sources, control, waves)
                 stamp.touch()
         yield Build(folder, fresh)
+
+
+def _linked() -> tuple[str, str]:
+    """What a build is linked to, where it lies: cocotb's libraries in this environment."""
+    return version("cocotb"), str(Path(cocotb_tools.__file__).resolve().parent)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def test_a_warning_is_one_line_and_work_goes_on(tmp_path, monkeypatch, capsys):
     assert caught.value.code == 0
     said = capsys.readouterr().err.splitlines()
     assert said[:2] == [
-        "hwsim: warning: dim.npz: no picture to train on is of class 0 (do the labels start at 1?)",
+        "hwsim: warning: dim: no picture to train on is of class 0 (do the labels start at 1?)",
         "hwsim: warning: dim: the pictures' values are 0..40 of 0..255; at model.input_bits 8 41 "
         "levels are left: scale them to 0..255",
     ]

@@ -82,6 +82,10 @@ def test_a_second_run_reuses_the_build(folder: Path, monkeypatch: pytest.MonkeyP
     assert verify(folder, SIMULATOR, images=1).passed
     with pytest.raises(AssertionError, match="built again"):
         verify(folder, SIMULATOR, images=1, waves=True)
+    # A build is linked to libraries of its environment, which may be gone in another one.
+    monkeypatch.setattr(runner, "_linked", lambda: ("2.1", "/elsewhere"))
+    with pytest.raises(AssertionError, match="built again"):
+        verify(folder, SIMULATOR, images=1)
 
 
 def test_a_command_prints_nothing_of_its_tools(folder: Path) -> None:

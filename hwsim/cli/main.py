@@ -29,7 +29,6 @@ from hwsim.cli import (
 )
 from hwsim.cli.common import show_any_text
 from hwsim.errors import HwsimError, HwsimWarning
-from hwsim.names import printable
 
 _INTERRUPTED = 130
 _LONGEST_LINE = 600
@@ -140,6 +139,8 @@ def _run(words: list[str], debug: bool) -> int:
 
 def _say(text: str) -> None:
     """One line for people, without what terminals take for commands."""
+    from hwsim.names import printable
+
     print(f"hwsim: {printable(' '.join(text.split()), _LONGEST_LINE)}", file=sys.stderr)
 
 
@@ -151,6 +152,8 @@ def _check_words(words: list[str]) -> None:
     """
     for n, word in enumerate(words):
         if _TOO_LARGE.fullmatch(word):
+            from hwsim.names import printable
+
             option = f"{words[n - 1]}: " if n and words[n - 1].startswith("-") else ""
             raise HwsimError(f"{option}{printable(word, 40)}: the number is too large")
         if not word or (word.startswith("--") and word.endswith("=") and word.count("=") == 1):
