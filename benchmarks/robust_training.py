@@ -85,7 +85,7 @@ def model_config(data: str, bits: int, reach: float) -> ModelConfig:
 
 def training_config(data: str, **values: Any) -> TrainingConfig:
     return TrainingConfig(
-        twin_epochs=0, batch_size=128, precision="bf16", threads=1, **PICTURES[data], **values
+        twin_epochs=0, batch_size=128, precision="auto", threads=1, **PICTURES[data], **values
     )
 
 

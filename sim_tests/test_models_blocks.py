@@ -15,6 +15,7 @@ import pytest
 import torch
 from support.foreign_modules import BasicBlock, encoder, resnet
 from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 
 from hwsim.config.training import FaultTrainingConfig
@@ -270,7 +271,7 @@ def test_a_memory_forgets_old_blocks() -> None:
 
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compiled_models_have_the_same_errors(backend: str) -> None:
-    torch._dynamo.reset()
+    torch.compiler.reset()
     model = body(norm=True)
     store_weights(model)
     store_activations(model)
@@ -297,8 +298,8 @@ def test_compiled_models_have_the_same_errors(backend: str) -> None:
 
 
 def test_a_new_pattern_needs_no_new_compilation() -> None:
-    torch._dynamo.reset()
-    counted = torch._dynamo.testing.CompileCounter()
+    torch.compiler.reset()
+    counted = CompileCounter()
     model = torch.compile(stored(body()), backend=counted)
     faults = FaultInjector(model)  # type: ignore[arg-type]
     outputs = []
