@@ -17,11 +17,12 @@ import time
 import numpy as np
 from executor import mux_resnet20
 
+from hwsim.accelerator.mapping import map_network
 from hwsim.accelerator.memories import ROLES
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.execute import Executor
-from hwsim.faults import Chip, FaultModel, FaultyExecutor, design_faults, load_technology
-from hwsim.run.mapping import map_network
+from hwsim.faults import FaultyExecutor, design_faults
+from hwsim.lowvoltage import Chip, FaultModel, load_technology
 
 GROUPS = (
     ("weight", "constants"),

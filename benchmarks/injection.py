@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwsim.faults import Chip, load_technology
-from hwsim.faults.fresh import fresh_masks
-from hwsim.faults.inject import Masks, inject, make_masks, undo
+from hwsim.lowvoltage import Chip, load_technology
+from hwsim.lowvoltage.fresh import fresh_masks
+from hwsim.lowvoltage.inject import Masks, inject, make_masks, undo
 from hwsim.models import inject as tensors
 
 STAGES = ((64, 64), (64, 128), (128, 256), (256, 512))

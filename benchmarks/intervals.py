@@ -24,15 +24,15 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student
 
+from hwsim.accelerator.mapping import map_network
 from hwsim.cli.images import labelled_images
 from hwsim.config.accelerator import AcceleratorConfig
-from hwsim.faults import load_technology
-from hwsim.faults.curve import measure_curve
-from hwsim.faults.statistics import Bound, Estimate, StopRule, estimate
-from hwsim.faults.study import Records, Study
+from hwsim.lowvoltage import load_technology
 from hwsim.network import load
 from hwsim.progress import make_progress
-from hwsim.run.mapping import map_network
+from hwsim.studies.curve import measure_curve
+from hwsim.studies.statistics import Bound, Estimate, StopRule, estimate
+from hwsim.studies.study import Records, Study
 
 VOLTAGES = (0.875, 0.891, 0.898, 0.906)
 FIRST_SEED = 1_000_000

@@ -19,17 +19,18 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.accelerator import Pipeline
+from hwsim.accelerator.mapping import map_network
 from hwsim.cli.images import labelled_images
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.execute import Executor
-from hwsim.faults import Chip, FaultMap, FaultModel, FaultyExecutor, Spatial, design_faults
-from hwsim.faults.banks import fit_banks
-from hwsim.faults.cell_list import CellList, parse_shape, read_cells
+from hwsim.faults import FaultyExecutor, design_faults
 from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.fit import technology_of
-from hwsim.faults.technology import MemoryTechnology
+from hwsim.lowvoltage import Chip, FaultMap, FaultModel, Spatial
+from hwsim.lowvoltage.banks import fit_banks
+from hwsim.lowvoltage.cell_list import CellList, parse_shape, read_cells
+from hwsim.lowvoltage.fit import technology_of
+from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.network import load
-from hwsim.run.mapping import map_network
 
 FIGURES = ("mean accuracy, %", "its s.d. over places", "worst place, %", "places without loss, %")
 

@@ -31,10 +31,10 @@ TESTS = {
     "hwsim/accelerator/operations.py": ("test_accelerator_operations", "test_accelerator_energy"),
     "hwsim/accelerator/ring.py": ("test_accelerator_ring",),
     "hwsim/accelerator/timing.py": ("test_accelerator_timing",),
-    "hwsim/faults/ecc.py": ("test_faults_ecc",),
-    "hwsim/faults/fit.py": ("test_faults_fit",),
-    "hwsim/faults/map.py": ("test_faults_map",),
-    "hwsim/faults/statistics.py": ("test_faults_statistics",),
+    "hwsim/lowvoltage/protection.py": ("test_lowvoltage_protection",),
+    "hwsim/lowvoltage/fit.py": ("test_lowvoltage_fit",),
+    "hwsim/lowvoltage/map.py": ("test_lowvoltage_map",),
+    "hwsim/studies/statistics.py": ("test_studies_statistics",),
     "hwsim/network/storage.py": ("test_network_storage", "test_network_conformance"),
     "models/export.py": ("test_models_export",),
 }
@@ -48,7 +48,7 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         "return None",
     ): "Counter.update takes None for nothing",
     (
-        "hwsim/faults/statistics.py",
+        "hwsim/studies/statistics.py",
         "lost <= self.loss + _ROUNDING",
         "LtE -> Lt",
     ): "the sum is only there to be above what rounding makes of equal losses",

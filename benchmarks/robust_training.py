@@ -12,7 +12,7 @@ The exported integer networks are judged on the test images with faults in the w
 their accelerators (taps and weights), on the same chips for all methods.
 
     python benchmarks/robust_training.py fashion_mnist [--bits 8 4] [--chips 50] [-o DIR]
-    python benchmarks/robust_training.py cifar10 --path FOLDER
+    python benchmarks/robust_training.py cifar10 --path FOLDER [--images 4000]
 
 Networks and figures are kept in DIR, so another recipe (--channels, --epochs, --rate) needs
 another one. With --per-memory each memory also gets a voltage of its own, looked for on
@@ -22,6 +22,7 @@ SEARCH_CHIPS chips and the first half of the test images, judged on other chips 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -30,21 +31,21 @@ from typing import Any
 import numpy as np
 
 from hwsim.accelerator import Prices
+from hwsim.accelerator.mapping import map_network
 from hwsim.config.accelerator import AcceleratorConfig, EnergyConfig
 from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
-from hwsim.faults import load_technology
 from hwsim.faults.costs import memory_energy
-from hwsim.faults.curve import measure_curve
-from hwsim.faults.statistics import Bound, StopRule, estimate
-from hwsim.faults.study import Records, Study
-from hwsim.faults.voltages import halves, judge_voltages, search_voltages
+from hwsim.lowvoltage import load_technology
 from hwsim.models.data import Dataset, load_data
 from hwsim.models.export import export_network, network_input
 from hwsim.models.train import save_checkpoint, train
 from hwsim.network import Network, load, save
 from hwsim.progress import make_progress
 from hwsim.run.figures import energy_table
-from hwsim.run.mapping import map_network
+from hwsim.studies.curve import measure_curve
+from hwsim.studies.statistics import Bound, StopRule, estimate
+from hwsim.studies.study import Records, Study
+from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
 METHODS = ("plain", "clipped", "randbet", "deviation")
@@ -275,6 +276,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, nargs="+", default=[8, 4], choices=range(2, 9))
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--chips", type=int, default=50)
+    parser.add_argument("--images", type=int, help="the first test images judge (default: all)")
     parser.add_argument("--per-memory", action="store_true")
     parser.add_argument("--channels", type=int, nargs="+", help="of another network's stages")
     parser.add_argument("--epochs", type=int, help="of each fine-tuning")
@@ -290,6 +292,9 @@ def main() -> None:
     folder = arguments.output or Path("runs") / f"robust_{arguments.data}"
     folder.mkdir(parents=True, exist_ok=True)
     data = load_data(DataConfig(set=arguments.data, path=arguments.path))
+    judging = dataclasses.replace(
+        data, test_x=data.test_x[: arguments.images], test_y=data.test_y[: arguments.images]
+    )
     networks = {
         f"{bits} bit, {method}": fine_tuned(data, bits, method, folder)
         for bits in arguments.bits
@@ -297,13 +302,13 @@ def main() -> None:
     }
     results = {}
     for name, network in networks.items():
-        results[name] = judge(network, data, arguments.chips, folder)
+        results[name] = judge(network, judging, arguments.chips, folder)
         print(f"{name}: judged on {arguments.chips} chips", file=sys.stderr, flush=True)
     print(table(results))
     if arguments.per_memory:
         supplies = {}
         for name, network in networks.items():
-            supplies[name] = judge_supplies(network, data, arguments.chips, folder)
+            supplies[name] = judge_supplies(network, judging, arguments.chips, folder)
             print(f"{name}: voltages found", file=sys.stderr, flush=True)
         print("\n" + supplies_table(supplies))
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsim.config.training import DataConfig
-from hwsim.faults import load_technology
+from hwsim.lowvoltage import load_technology
 from hwsim.models.data import load_data
 from hwsim.models.faults import (
     Curriculum,

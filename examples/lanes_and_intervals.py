@@ -9,11 +9,11 @@ import argparse
 from pathlib import Path
 
 from hwsim.accelerator import estimate_energy, is_mac, memory_list, simulate
+from hwsim.accelerator.mapping import map_network
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.network import load
-from hwsim.run.mapping import map_network
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.accelerator import estimate_energy, memory_list, simulate
+from hwsim.accelerator.mapping import map_network
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.experiment import ExperimentConfig
@@ -20,7 +21,6 @@ from hwsim.execute import Executor
 from hwsim.models.data import load_data
 from hwsim.models.export import export_network, network_input
 from hwsim.models.train import train
-from hwsim.run.mapping import map_network
 
 ACCELERATOR = AcceleratorConfig(frame_interval_cycles=4096)
 

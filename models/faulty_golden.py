@@ -26,7 +26,7 @@ from hwsim.faults.fields import (
     signed,
     split_constants,
 )
-from hwsim.faults.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
+from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
 from hwsim.models.golden import _MEANING, GoldenNetwork, _unpack
 from hwsim.network import (
     INPUT,

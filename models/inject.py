@@ -1,4 +1,4 @@
-"""Errors of memories in torch tensors: the same bits as ``hwsim.faults.inject`` gives in arrays.
+"""Errors of memories in torch tensors: the bits that ``hwsim.lowvoltage.inject`` gives in arrays.
 
 On the CPU a tensor is the array that it shares memory with. On another device the masks are
 gathered, combined and scattered there; what fails is always decided by the same code on the CPU.
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hwsim.faults import inject as arrays
-from hwsim.faults.chip import ChipError
-from hwsim.faults.inject import Masks
+from hwsim.lowvoltage import inject as arrays
+from hwsim.lowvoltage.chip import ChipError
+from hwsim.lowvoltage.inject import Masks
 
 _SHARED = ("cpu",)
 """Devices on which a tensor's memory is an array's."""

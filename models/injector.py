@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwsim.faults.chip import FaultSource
-from hwsim.faults.fresh import fresh_masks
-from hwsim.faults.inject import make_masks
+from hwsim.lowvoltage.chip import FaultSource
+from hwsim.lowvoltage.fresh import fresh_masks
+from hwsim.lowvoltage.inject import make_masks
 from hwsim.models.attributes import FaultModelError
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device
 from hwsim.models.layers import Norm, normalize_as_deployed

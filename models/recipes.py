@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hwsim.faults.chip import Chip
-from hwsim.faults.curve import CurvePoint, VoltageCurve
-from hwsim.faults.statistics import Bound, StopRule
-from hwsim.faults.technology import MemoryTechnology
+from hwsim.lowvoltage.chip import Chip
+from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.models.attributes import FaultModelError
 from hwsim.models.injector import FaultInjector
 from hwsim.models.memory import Memory
@@ -24,6 +22,8 @@ from hwsim.models.stored import (
     weights_read_once,
 )
 from hwsim.progress import NoProgress, Progress
+from hwsim.studies.curve import CurvePoint, VoltageCurve
+from hwsim.studies.statistics import Bound, StopRule
 
 
 @torch.no_grad()

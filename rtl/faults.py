@@ -19,7 +19,7 @@ from hwsim.accelerator.beats import bits_to_ints
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
-from hwsim.faults.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
+from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
 from hwsim.rtl.util import index, named
 
 COUNT = unsigned(32)
@@ -132,7 +132,7 @@ class Errors(Component):
         return port.data
 
     def _erring(self, m: Module, bits: Sequence[int]) -> dict[int, Value]:
-        """Whether failing cells at ``bits`` err in this access; see ``hwsim.faults.transient``."""
+        """Whether failing cells at ``bits`` err in this access; see ``lowvoltage.transient``."""
         if not self._cells.transient:
             return {bit: Const(1) for bit in bits}
         numbers: dict[int, Value] = {}

@@ -27,7 +27,8 @@ from hwsim.accelerator import (
 )
 from hwsim.accelerator.cycles import CycleReport
 from hwsim.errors import MappingError
-from hwsim.faults import ChipError, design_faults
+from hwsim.faults import design_faults
+from hwsim.lowvoltage import ChipError
 from hwsim.network import Add, GlobalMaxPool, MaxPool2d, Network, TensorType, evaluate
 from hwsim.report.graph import draw_pipeline
 from hwsim.rtl.accelerator import Accelerator

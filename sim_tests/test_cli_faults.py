@@ -14,12 +14,12 @@ from support.small_study import own_answers, small_network, write_npz
 from hwsim import __version__
 from hwsim.accelerator import build_pipeline
 from hwsim.cli.main import main
-from hwsim.faults import FaultMap, Spatial, load_technology
-from hwsim.faults.ecc import Secded
-from hwsim.faults.result import FaultsResult, load_faults
-from hwsim.faults.statistics import chips_for_mean
-from hwsim.faults.study import Study
+from hwsim.lowvoltage import FaultMap, Spatial, load_technology
+from hwsim.lowvoltage.protection import Secded
 from hwsim.network import Network, network_hash, save
+from hwsim.studies.result import FaultsResult, load_faults
+from hwsim.studies.statistics import chips_for_mean
+from hwsim.studies.study import Study
 
 SRAM = load_technology("sram_14nm")
 

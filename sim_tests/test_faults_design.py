@@ -16,16 +16,8 @@ from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.errors import StorageError
-from hwsim.faults import (
-    ChipError,
-    FaultList,
-    FaultMap,
-    VoltageError,
-    design_faults,
-    load_technology,
-)
+from hwsim.faults import design_faults
 from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.ecc import parse_protection
 from hwsim.faults.fields import (
     decode_constants,
     decode_weights,
@@ -33,9 +25,11 @@ from hwsim.faults.fields import (
     store_fields,
     stored_fields,
 )
-from hwsim.faults.map import Holds
 from hwsim.faults.record import FaultRecord, describe_faults, fault_arrays, restore_faults
-from hwsim.faults.transient import transient_key
+from hwsim.lowvoltage import ChipError, FaultList, FaultMap, VoltageError, load_technology
+from hwsim.lowvoltage.map import Holds
+from hwsim.lowvoltage.protection import parse_protection
+from hwsim.lowvoltage.transient import transient_key
 from hwsim.network import Alphabet, MuxConv2d, Network, TensorType
 
 LIMITS = Limits(channels=5, size=6)

@@ -21,7 +21,7 @@ from hwsim.accelerator.memories import ROLES
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
 from hwsim.faults.circuit import faulty_circuit
-from hwsim.faults.ecc import parse_protection
+from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
 from hwsim.network import Alphabet, Linear, Network, Requantize, TensorType, evaluate
 

@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as st_save
 
 from hwsim.accelerator import Fold, build_pipeline
+from hwsim.accelerator.mapping import Simulation, restore_mapping
 from hwsim.cli.main import main
 from hwsim.errors import HwsimError
-from hwsim.faults.result import load_faults
-from hwsim.faults.study import Records
 from hwsim.files import ArraySpec, read_array, read_arrays, read_json
 from hwsim.models.data import read_idx
 from hwsim.models.train import load_checkpoint
@@ -33,8 +32,9 @@ from hwsim.report.page import build_report, read_report
 from hwsim.result import History, load_result
 from hwsim.rtl.emit import generate, read_folder
 from hwsim.rtl.manifest import read_manifest
-from hwsim.run.mapping import Simulation, restore_mapping
 from hwsim.run.workspace import Workspace
+from hwsim.studies.result import load_faults
+from hwsim.studies.study import Records
 
 Reader = Callable[[Path], Any]
 

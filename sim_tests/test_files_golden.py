@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from golden.make import HERE, Toy, make, network
 
-from hwsim.faults.result import load_faults
-from hwsim.faults.study import Records
+from hwsim.accelerator.mapping import Simulation, restore_mapping
 from hwsim.files import read_json
 from hwsim.models.train import load_checkpoint
 from hwsim.network import Network, Requantize, evaluate, load, network_hash
@@ -19,8 +18,9 @@ from hwsim.network.container import read_container
 from hwsim.result import History, load_result
 from hwsim.rtl import emit
 from hwsim.rtl.manifest import read_manifest
-from hwsim.run.mapping import Simulation, restore_mapping
 from hwsim.run.workspace import Workspace
+from hwsim.studies.result import load_faults
+from hwsim.studies.study import Records
 
 HASH = "3fe08eeaf27b1db8236e07f4a3023ced8c7c27296340249138f0a6bf0a53034d"
 

@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 FILES = (
     *("test_accelerator_cycles", "test_accelerator_depths", "test_accelerator_names"),
     *("test_accelerator_ring", "test_execute_executor", "test_network_conformance"),
-    *("test_report_timeline", "test_faults_chip", "test_faults_evaluate", "test_faults_fresh"),
-    *("test_faults_inject", "test_faults_transient"),
+    *("test_report_timeline", "test_faults_evaluate", "test_lowvoltage_chip"),
+    *("test_lowvoltage_fresh", "test_lowvoltage_inject", "test_lowvoltage_transient"),
 )
 """Tests that together call every kernel, on random networks, chips and traffic."""
 

@@ -19,7 +19,7 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 
 from hwsim.config.training import FaultTrainingConfig
-from hwsim.faults import Chip, VoltageError, load_technology
+from hwsim.lowvoltage import Chip, VoltageError, load_technology
 from hwsim.models.faults import (
     Deviation,
     FaultInjector,

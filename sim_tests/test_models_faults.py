@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hwsim.config.training import ModelConfig
-from hwsim.faults import Chip, FaultModel, VoltageError, load_technology
-from hwsim.faults.inject import inject, make_masks
+from hwsim.lowvoltage import Chip, FaultModel, VoltageError, load_technology
+from hwsim.lowvoltage.inject import inject, make_masks
 from hwsim.models.faults import (
     Curriculum,
     Deviation,

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hwsim.models.inject
-from hwsim.faults import Chip, FaultModel, load_technology
-from hwsim.faults import inject as arrays
-from hwsim.faults.chip import ChipError
-from hwsim.faults.fresh import fresh_masks
-from hwsim.faults.inject import Masks, make_masks
+from hwsim.lowvoltage import Chip, FaultModel, load_technology
+from hwsim.lowvoltage import inject as arrays
+from hwsim.lowvoltage.chip import ChipError
+from hwsim.lowvoltage.fresh import fresh_masks
+from hwsim.lowvoltage.inject import Masks, make_masks
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device, undo
 
 SRAM = load_technology("sram_14nm")

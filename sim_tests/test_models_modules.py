@@ -15,8 +15,8 @@ from support.foreign_modules import CASES, Case, bake
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from hwsim.faults import Chip, load_technology
-from hwsim.faults.chip import FaultList
+from hwsim.lowvoltage import Chip, load_technology
+from hwsim.lowvoltage.chip import FaultList
 from hwsim.models.faults import (
     FaultInjector,
     FaultModelError,

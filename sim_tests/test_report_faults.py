@@ -16,12 +16,8 @@ from hwsim.accelerator import Prices
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.errors import StorageError
-from hwsim.faults import load_technology
-from hwsim.faults.campaign import Names, Plan, measure_faults
-from hwsim.faults.ecc import NONE, Secded
-from hwsim.faults.result import FAULTS, FaultsResult, load_faults
-from hwsim.faults.statistics import StopRule
-from hwsim.faults.study import Records, Study
+from hwsim.lowvoltage import load_technology
+from hwsim.lowvoltage.protection import NONE, Secded
 from hwsim.network import network_hash
 from hwsim.progress import NoProgress
 from hwsim.report import build_report
@@ -35,6 +31,10 @@ from hwsim.report.faults import (
     write_faults_page,
 )
 from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
+from hwsim.studies.campaign import Names, Plan, measure_faults
+from hwsim.studies.result import FAULTS, FaultsResult, load_faults
+from hwsim.studies.statistics import StopRule
+from hwsim.studies.study import Records, Study
 
 
 @pytest.fixture(scope="module")

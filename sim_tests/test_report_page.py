@@ -14,13 +14,13 @@ from support.report_folder import balanced, four_layers, resnet, write_folder
 
 from hwsim.accelerator import build_pipeline
 from hwsim.errors import ConfigError, StorageError
-from hwsim.faults.statistics import share_of_images
 from hwsim.network import save
 from hwsim.report import SECTIONS, Report, build_report, read_report, section
 from hwsim.report.classes import draw_classes
 from hwsim.report.own import load_sections
 from hwsim.report.svg import percent
 from hwsim.result import load_result
+from hwsim.studies.statistics import share_of_images
 
 VOID = {"meta", "link", "br"}
 

@@ -15,7 +15,7 @@ from support.random_networks import Limits, random_input
 from hwsim.accelerator import Pipeline, simulate
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
-from hwsim.faults.ecc import parse_protection
+from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
 from hwsim.network import evaluate
 from hwsim.rtl import faults as rtl_faults

@@ -14,22 +14,15 @@ from typer.testing import CliRunner
 
 from hwsim.cli.main import app
 from hwsim.errors import HwsimError, StorageError
-from hwsim.faults import (
-    DesignFaults,
-    FaultMap,
-    FaultyExecutor,
-    Spatial,
-    design_faults,
-    load_map,
-    load_technology,
-)
+from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
 from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.ecc import parse_protection
-from hwsim.faults.result import FaultsResult
-from hwsim.faults.study import Study
+from hwsim.lowvoltage import FaultMap, Spatial, load_map, load_technology
+from hwsim.lowvoltage.protection import parse_protection
 from hwsim.network import save
 from hwsim.rtl.emit import CELLS, MANIFEST, VECTORS, generate, read_folder
 from hwsim.rtl.verify import verify
+from hwsim.studies.result import FaultsResult
+from hwsim.studies.study import Study
 
 pytestmark = pytest.mark.cosim
 

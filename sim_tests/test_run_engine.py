@@ -11,9 +11,9 @@ import pytest
 from hwsim.config.loader import StrictModel
 from hwsim.errors import OutputError
 from hwsim.files import Document, write_json, write_text
+from hwsim.hashes import code_hash, path_hash
 from hwsim.progress import NoProgress
 from hwsim.run import Stage, StageRun, Workspace, run_stages
-from hwsim.run.files import code_hash, path_hash
 
 
 class Config(StrictModel):
@@ -334,7 +334,7 @@ def test_files_are_whole_or_as_before(tmp_path: Path) -> None:
 
 
 def test_hash_of_code_does_not_see_comments(tmp_path: Path, monkeypatch: Any) -> None:
-    from hwsim.run import files
+    from hwsim import hashes as files
 
     monkeypatch.syspath_prepend(str(tmp_path))
     hashes = []

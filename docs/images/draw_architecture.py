@@ -25,7 +25,7 @@ BOXES = {
     "golden": (0, 1, "f3", "models/golden.py", "the integers,", "evaluated by torch"),
     "reference": (1, 1, "f4", "reference.py", "hwsim.network: the meaning", "of every op"),
     "execute": (2, 1, "f0", "hwsim.execute", "numba, narrow accumulators,", "all test images"),
-    "faults": (1, 2, "f0", "hwsim.faults", "low voltage: which cells", "fail, chip by chip"),
+    "faults": (1, 2, "f0", "lowvoltage, faults", "which cells fail; what a", "design makes of it"),
     "cycles": (2, 2, "f0", "cycles, memories", "exact cycles (numba), one", "memory list, energy"),
     "rtl": (3, 2, "f2", "rtl/", "Amaranth: one component", "for each kind of stage"),
     "report": (0, 3, "f0", "hwsim.report", "report.html", ""),

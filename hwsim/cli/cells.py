@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from hwsim.faults.chip import Spatial
-    from hwsim.faults.map import FaultMap, Holds
-    from hwsim.faults.technology import MemoryTechnology
+    from hwsim.lowvoltage.chip import Spatial
+    from hwsim.lowvoltage.map import FaultMap, Holds
+    from hwsim.lowvoltage.technology import MemoryTechnology
 
 Clusters = Annotated[
     str | None,
@@ -61,9 +61,9 @@ class CellOptions:
         Raises ConfigError, ChipError.
         """
         from hwsim.errors import ConfigError
-        from hwsim.faults.cell_list import parse_shape
-        from hwsim.faults.map import load_map
-        from hwsim.faults.tables import TableError
+        from hwsim.lowvoltage.cell_list import parse_shape
+        from hwsim.lowvoltage.map import load_map
+        from hwsim.lowvoltage.tables import TableError
 
         if self.map is None:
             for value, key in ((self.reads, "reads"), (self.holds, "holds"), (self.shape, "shape")):
@@ -96,7 +96,7 @@ def relative_voltage(text: str, technology: MemoryTechnology, key: str) -> float
     technology has no data.
     """
     from hwsim.errors import ConfigError
-    from hwsim.faults.tables import TableError, parse_voltage
+    from hwsim.lowvoltage.tables import TableError, parse_voltage
 
     try:
         value, unit = parse_voltage(text)
@@ -132,7 +132,7 @@ def parse_spatial(text: str) -> Spatial:
     from math import isfinite
 
     from hwsim.errors import ConfigError
-    from hwsim.faults.chip import Spatial
+    from hwsim.lowvoltage.chip import Spatial
 
     plain = vars(Spatial())
     values = {}

@@ -20,10 +20,10 @@ def check_experiment(config: ExperimentConfig, stages: Collection[str]) -> None:
     Tools, energy table, data set and counts; then the untrained network is exported and mapped.
     """
     from hwsim.accelerator import simulate
+    from hwsim.accelerator.mapping import map_network
     from hwsim.cli.stages import dataset
     from hwsim.models.preview import preview_network
     from hwsim.run.figures import energy_table
-    from hwsim.run.mapping import map_network
 
     if "verify" in stages:
         from hwsim.rtl.tools import check_simulator

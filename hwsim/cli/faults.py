@@ -27,8 +27,8 @@ from hwsim.cli.tables import Grid
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hwsim.faults.result import FaultsResult, Method, PerMemory, SensitivityMap
-    from hwsim.faults.statistics import StopRule
+    from hwsim.studies.result import FaultsResult, Method, PerMemory, SensitivityMap
+    from hwsim.studies.statistics import StopRule
 
 _RECORDS = "faults.jsonl"
 
@@ -117,14 +117,14 @@ def faults(
     faults.html, and a section of report.html where hwsim run filled DIR.
     """
     from hwsim.accelerator import Prices
+    from hwsim.accelerator.mapping import map_network
     from hwsim.cli.images import labelled_images
-    from hwsim.faults.campaign import Names, Plan, measure_faults
-    from hwsim.faults.ecc import ALLOWED, parse_protection
-    from hwsim.faults.study import Records, Study
-    from hwsim.faults.technology import load_technology
+    from hwsim.lowvoltage.protection import ALLOWED, parse_protection
+    from hwsim.lowvoltage.technology import load_technology
     from hwsim.network import load
     from hwsim.run.figures import energy_table
-    from hwsim.run.mapping import map_network
+    from hwsim.studies.campaign import Names, Plan, measure_faults
+    from hwsim.studies.study import Records, Study
 
     out = Output("faults", as_json=as_json, quiet=quiet)
     memory = load_technology(technology)
@@ -172,7 +172,7 @@ def faults(
 def _stop_rule(chips: int | None, most: int | None, width: float | None) -> StopRule:
     """``--chips`` alone is a number; with one of the others it is the least."""
     from hwsim.errors import ConfigError
-    from hwsim.faults.statistics import LEAST, MOST, StopRule
+    from hwsim.studies.statistics import LEAST, MOST, StopRule
 
     if chips is not None and most is None and width is None:
         return StopRule.fixed(chips)
@@ -196,11 +196,11 @@ def _folder(output: Path | None) -> Path | None:
 
 def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
     """``faults.json`` and the reports; their paths."""
-    from hwsim.faults.result import FAULTS
     from hwsim.files import write_json
     from hwsim.report import build_report
     from hwsim.report.faults import write_faults_page
     from hwsim.report.page import RESULT
+    from hwsim.studies.result import FAULTS
 
     write_json(folder / FAULTS, result.model_dump(mode="json"))
     files = {"faults": str(folder / FAULTS), "page": str(write_faults_page(folder, result))}

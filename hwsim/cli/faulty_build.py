@@ -11,12 +11,13 @@ from hwsim.accelerator import Pipeline, memory_list
 from hwsim.accelerator.memories import ROLES
 from hwsim.cli.cells import CellOptions, parse_spatial, relative_voltage, words
 from hwsim.errors import ConfigError, StorageError
-from hwsim.faults import Chip, DesignFaults, FaultSource, Spatial, design_faults, load_technology
+from hwsim.faults import DesignFaults, design_faults
 from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.ecc import parse_protection
-from hwsim.faults.map import Holds
-from hwsim.faults.result import CellMap, load_faults
+from hwsim.lowvoltage import Chip, FaultSource, Spatial, load_technology
+from hwsim.lowvoltage.map import Holds
+from hwsim.lowvoltage.protection import parse_protection
 from hwsim.network import network_hash
+from hwsim.studies.result import CellMap, load_faults
 
 
 @dataclass(frozen=True)

@@ -75,11 +75,11 @@ def generate(
     that number in hwsim faults with the same options: the Verilog computes what it would. A
     faults.json has these options: memories, protection, cells and seed of its study hold.
     """
+    from hwsim.accelerator.mapping import map_network
     from hwsim.cli.faulty_build import FaultyBuild, faulty_build
     from hwsim.errors import ConfigError
     from hwsim.network import load
     from hwsim.rtl.emit import generate as emit
-    from hwsim.run.mapping import map_network
 
     out = Output("generate", as_json=as_json, quiet=quiet)
     net = load(network)

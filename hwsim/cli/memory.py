@@ -14,8 +14,8 @@ from hwsim.cli.tables import Grid
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hwsim.faults.banks import BankRow, PairRow
-    from hwsim.faults.fit import Fit
+    from hwsim.lowvoltage.banks import BankRow, PairRow
+    from hwsim.lowvoltage.fit import Fit
 
 app = typer.Typer(name="memory", help="Memories at low voltage: look at a technology, or fit one.")
 
@@ -32,7 +32,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Bit error rate and energy of an access against supply voltage."""
-    from hwsim.faults import load_technology
+    from hwsim.lowvoltage import load_technology
 
     memory = load_technology(technology)
     low, nominal = memory.lowest_rel, memory.nominal_rel
@@ -108,11 +108,11 @@ def fit(
     from dataclasses import asdict
 
     from hwsim.errors import ConfigError
-    from hwsim.faults.banks import bank_rows, fit_banks, pair_rows
-    from hwsim.faults.cell_list import cells_of, is_list, parse_shape, shape_of
-    from hwsim.faults.fit import fit_law, table_points, technology_of, write_technology
-    from hwsim.faults.tables import read_table
-    from hwsim.faults.technology import FaultModel
+    from hwsim.lowvoltage.banks import bank_rows, fit_banks, pair_rows
+    from hwsim.lowvoltage.cell_list import cells_of, is_list, parse_shape, shape_of
+    from hwsim.lowvoltage.fit import fit_law, table_points, technology_of, write_technology
+    from hwsim.lowvoltage.tables import read_table
+    from hwsim.lowvoltage.technology import FaultModel
 
     models = {"flip": FaultModel(), "0": FaultModel(kind="stuck", ones=0.0),
               "1": FaultModel(kind="stuck", ones=1.0)}  # fmt: skip
@@ -162,7 +162,7 @@ def fit(
 def _volts(text: str, key: str) -> float:
     """A voltage in the unit of a table, in which millivolts became volts and percent shares."""
     from hwsim.errors import ConfigError
-    from hwsim.faults.tables import TableError, parse_voltage
+    from hwsim.lowvoltage.tables import TableError, parse_voltage
 
     try:
         value, _ = parse_voltage(text)

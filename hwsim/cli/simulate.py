@@ -41,9 +41,9 @@ def simulate(
     quiet: Quiet = False,
 ) -> None:
     """Cycles, memories and energy of a network's accelerator, equal to what its Verilog does."""
+    from hwsim.accelerator.mapping import map_network
     from hwsim.network import load, network_hash
     from hwsim.run.figures import simulate_figures
-    from hwsim.run.mapping import map_network
 
     out = Output("simulate", as_json=as_json, quiet=quiet)
     net = load(network)

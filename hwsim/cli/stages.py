@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hwsim.cli.checks import check_images
-from hwsim.faults.result import FAULTS
 from hwsim.files import read_json, write_json
+from hwsim.hashes import path_hash, value_hash
 from hwsim.result import (
     SYNTHESIS,
     Evaluated,
@@ -27,7 +27,7 @@ from hwsim.result import (
 )
 from hwsim.run import Stage, StageRun
 from hwsim.run.engine import Figures
-from hwsim.run.files import path_hash, value_hash
+from hwsim.studies.result import FAULTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ _TRAINING_CODE = tuple(
         "augment", "data", "faults", "inject", "layers", "memory", "networks", "quantize",
         "robust", "settle", "speed", "train",
     )
-) + ("hwsim.faults.fresh", "hwsim.faults.inject", "hwsim.faults.philox")  # fmt: skip
+) + ("hwsim.lowvoltage.fresh", "hwsim.lowvoltage.inject", "hwsim.lowvoltage.philox")  # fmt: skip
 
 
 @lru_cache(maxsize=1)
@@ -201,9 +201,9 @@ def network_images(config: ExperimentConfig, count: int) -> np.ndarray:
 
 
 def _simulate(run: StageRun) -> Figures:
+    from hwsim.accelerator.mapping import map_network, mapping_of
     from hwsim.network import load
     from hwsim.run.figures import simulate_figures
-    from hwsim.run.mapping import map_network, mapping_of
 
     config: ExperimentConfig = run.config
     with run.progress.task("cycles, memories, energy"):
@@ -214,9 +214,9 @@ def _simulate(run: StageRun) -> Figures:
 
 
 def _generate(run: StageRun) -> Figures:
+    from hwsim.accelerator.mapping import Simulation, restore_mapping
     from hwsim.network import load
     from hwsim.rtl.emit import generate
-    from hwsim.run.mapping import Simulation, restore_mapping
 
     config: ExperimentConfig = run.config
     data = dataset(config.data)
@@ -333,7 +333,11 @@ STAGES = (
         schema=Simulated,
         sections=("accelerator", "energy"),
         needs=("export",),
-        code=("hwsim.accelerator", "hwsim.network", "hwsim.run.mapping", "hwsim.run.figures"),
+        code=(
+            "hwsim.accelerator",
+            "hwsim.network",
+            "hwsim.run.figures",
+        ),
         inputs=_inputs_of_energy,
     ),
     Stage(

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from hwsim.accelerator import Pipeline, memory_list, simulate
 from hwsim.accelerator.energy import Prices, access_pj, estimate_energy
 from hwsim.accelerator.operations import Operation
-from hwsim.faults.ecc import Protection
-from hwsim.faults.technology import MemoryTechnology
+from hwsim.lowvoltage.protection import Protection
+from hwsim.lowvoltage.technology import MemoryTechnology
 
 _GATE = Operation("select", 1)
 _FRAMES = 8

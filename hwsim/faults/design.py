@@ -18,8 +18,6 @@ import numpy as np
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
 from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.memories import ROLES
-from hwsim.faults.chip import ChipError, FaultList, FaultSource
-from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.fields import (
     FieldMasks,
     Fields,
@@ -28,8 +26,10 @@ from hwsim.faults.fields import (
     store_fields,
     stored_fields,
 )
-from hwsim.faults.technology import VoltageError
-from hwsim.faults.transient import ALWAYS, transient_key
+from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
+from hwsim.lowvoltage.protection import NONE, Protection
+from hwsim.lowvoltage.technology import VoltageError
+from hwsim.lowvoltage.transient import ALWAYS, transient_key
 
 PROTECTABLE = ("weight", "constants", "window", "fifo")
 """Roles of the memories that check bits can protect: those that are read and written as words."""
@@ -48,7 +48,7 @@ class MemoryFaults:
     """Failing cells of one memory, and how its words are read.
 
     faults: cells of lanes that carry channels, and check bits. keys: of transient errors, one
-    for each bank (``hwsim.faults.transient``). Check bits lie above the data bits of a word.
+    for each bank (``hwsim.lowvoltage.transient``). Check bits lie above the data bits of a word.
     """
 
     memory: MemoryInfo

@@ -16,7 +16,7 @@ import numpy as np
 from hwsim.accelerator import MemoryInfo, Pipeline, Stage
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
 from hwsim.accelerator.weights import WeightCode, WeightStore, arrange, weight_store
-from hwsim.faults.chip import FaultList
+from hwsim.lowvoltage.chip import FaultList
 from hwsim.network import MuxConv2d
 
 ONES = np.int64(-1)

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.faults.transient import ALWAYS, errs_now
 from hwsim.jit import njit
+from hwsim.lowvoltage.transient import ALWAYS, errs_now
 
 MAXIMUM, SUM, DEPTHWISE = range(3)
 """What ``window_steps`` makes of a window."""

@@ -12,12 +12,12 @@ from pydantic import Field, model_validator
 
 from hwsim.accelerator import Pipeline
 from hwsim.errors import StorageError
-from hwsim.faults.chip import Chip, ChipError, FaultSource, Spatial
 from hwsim.faults.design import DesignFaults, design_faults
-from hwsim.faults.ecc import parse_protection
-from hwsim.faults.map import FaultMap
-from hwsim.faults.technology import MemoryTechnology
 from hwsim.files import Count, Document, Share
+from hwsim.lowvoltage.chip import Chip, ChipError, FaultSource, Spatial
+from hwsim.lowvoltage.map import FaultMap
+from hwsim.lowvoltage.protection import parse_protection
+from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.names import Line
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from hwsim.faults.statistics import Estimate, share_of_images
 from hwsim.report.page import render
 from hwsim.report.svg import box, drawing, el, integer, label
+from hwsim.studies.statistics import Estimate, share_of_images
 
 MOST = 20
 """Classes of a table, and of a matrix; of more, the worst are listed."""

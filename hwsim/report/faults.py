@@ -7,11 +7,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from hwsim.faults.chip import Spatial
-from hwsim.faults.result import FaultsResult, Method, PartLoss, PerMemory, Supply
 from hwsim.files import whole_file
+from hwsim.lowvoltage.chip import Spatial
 from hwsim.report.page import render, render_page
 from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
+from hwsim.studies.result import FaultsResult, Method, PartLoss, PerMemory, Supply
 
 PAGE = "faults.html"
 TITLE = "Memories at low voltage"

@@ -13,11 +13,11 @@ from markupsafe import Markup
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import StorageError
-from hwsim.faults.result import FAULTS, FaultsResult, load_faults
 from hwsim.files import inside, read_json, whole_file
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
 from hwsim.result import SYNTHESIS, History, Result, Synthesis, load_result
+from hwsim.studies.result import FAULTS, FaultsResult, load_faults
 
 RESULT, REPORT = "result.json", "report.html"
 HISTORY = Path("train") / "history.json"

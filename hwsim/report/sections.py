@@ -13,7 +13,6 @@ import yaml
 from markupsafe import Markup
 
 from hwsim.accelerator import steady_timeline, timeline
-from hwsim.faults.statistics import share_of_images
 from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
@@ -22,6 +21,7 @@ from hwsim.report.graph import draw_pipeline
 from hwsim.report.page import Report
 from hwsim.report.svg import integer, percent, quantity
 from hwsim.result import Kind, Memory
+from hwsim.studies.statistics import share_of_images
 
 Build = Callable[[Report], Markup | None]
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from hwsim import __version__
 from hwsim.files import remove
+from hwsim.hashes import code_hash, value_hash
 from hwsim.progress import Progress
-from hwsim.run.files import code_hash, value_hash
 from hwsim.run.workspace import Workspace
 
 Figures = dict[str, Any]

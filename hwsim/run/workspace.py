@@ -29,8 +29,8 @@ from hwsim.files import (
     remove,
     write_json,
 )
+from hwsim.hashes import path_hash
 from hwsim.names import Line, printable
-from hwsim.run.files import path_hash
 
 _FORMAT = 1
 STATE = "state.json"

@@ -19,14 +19,13 @@ from support.report_folder import write_folder  # noqa: E402
 from support.small_study import own_answers, small_pipeline  # noqa: E402
 
 from hwsim.accelerator import Fold, Prices, build_pipeline  # noqa: E402
+from hwsim.accelerator.mapping import mapping_of  # noqa: E402
 from hwsim.config.energy_table import EnergyTable  # noqa: E402
 from hwsim.config.loader import load_config  # noqa: E402
-from hwsim.faults import FaultMap, design_faults, load_technology  # noqa: E402
-from hwsim.faults.campaign import Names, Plan, measure_faults  # noqa: E402
+from hwsim.faults import design_faults  # noqa: E402
 from hwsim.faults.design import memory_protections, memory_shapes  # noqa: E402
-from hwsim.faults.statistics import StopRule  # noqa: E402
-from hwsim.faults.study import Records, Study  # noqa: E402
 from hwsim.files import write_json  # noqa: E402
+from hwsim.lowvoltage import FaultMap, load_technology  # noqa: E402
 from hwsim.models.train import save_checkpoint  # noqa: E402
 from hwsim.network import (  # noqa: E402
     INPUT,
@@ -42,8 +41,10 @@ from hwsim.network import (  # noqa: E402
 )
 from hwsim.progress import NoProgress  # noqa: E402
 from hwsim.rtl.emit import generate  # noqa: E402
-from hwsim.run.mapping import mapping_of  # noqa: E402
 from hwsim.run.workspace import Workspace  # noqa: E402
+from hwsim.studies.campaign import Names, Plan, measure_faults  # noqa: E402
+from hwsim.studies.statistics import StopRule  # noqa: E402
+from hwsim.studies.study import Records, Study  # noqa: E402
 
 
 def network() -> Network:

@@ -6,7 +6,7 @@ import numpy as np
 
 from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import MappingError
-from hwsim.faults import Chip, FaultModel, load_technology
+from hwsim.lowvoltage import Chip, FaultModel, load_technology
 from hwsim.network import (
     Add,
     Alphabet,

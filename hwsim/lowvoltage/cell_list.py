@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.faults.tables import Table, TableError, read_table
+from hwsim.lowvoltage.tables import Table, TableError, read_table
 
 COLUMNS = {
     "voltage": ("voltage", "vdd"),

@@ -9,9 +9,11 @@ from typing import Any
 from hwsim import __version__
 from hwsim.accelerator import Prices
 from hwsim.faults.costs import MemoryEnergy, memory_energy
-from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
-from hwsim.faults.map import FaultMap
-from hwsim.faults.result import (
+from hwsim.lowvoltage.map import FaultMap
+from hwsim.network import network_hash
+from hwsim.progress import Progress
+from hwsim.studies.curve import CurvePoint, VoltageCurve, measure_curve
+from hwsim.studies.result import (
     CellMap,
     Difference,
     FaultsResult,
@@ -23,12 +25,10 @@ from hwsim.faults.result import (
     Supply,
     VoltageRow,
 )
-from hwsim.faults.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
-from hwsim.faults.statistics import Bound, StopRule, paired_difference, share_of_images
-from hwsim.faults.study import Records, Study
-from hwsim.faults.voltages import halves, judge_voltages, search_voltages
-from hwsim.network import network_hash
-from hwsim.progress import Progress
+from hwsim.studies.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
+from hwsim.studies.statistics import Bound, StopRule, paired_difference, share_of_images
+from hwsim.studies.study import Records, Study
+from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hwsim.faults.fit import read_points
-from hwsim.faults.tables import TableError, parse_voltage, read_table
+from hwsim.lowvoltage.fit import read_points
+from hwsim.lowvoltage.tables import TableError, parse_voltage, read_table
 
 ROWS = [(0.54, 23706, 33751040), (0.55, 7520, 33751040)]
 

@@ -8,10 +8,10 @@ from functools import cached_property
 from itertools import pairwise, takewhile
 
 from hwsim.faults.design import DesignFaults
-from hwsim.faults.statistics import Bound, Estimate, StopRule, estimate
-from hwsim.faults.study import Records, Study
+from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress, Task
-from hwsim.run.files import value_hash
+from hwsim.studies.statistics import Bound, Estimate, StopRule, estimate
+from hwsim.studies.study import Records, Study
 
 _DIGITS = 6
 """Decimals of voltages that are found by halving: far below what any data resolves."""

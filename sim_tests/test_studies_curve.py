@@ -28,15 +28,15 @@ from hwsim.accelerator.operations import Operation
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.errors import HwsimError, NetworkError, OutputError
-from hwsim.faults import Chip, ChipError, FaultMap, Spatial, VoltageError, load_technology
 from hwsim.faults.costs import memory_energy
-from hwsim.faults.curve import CurvePoint, VoltageCurve, measure_curve
 from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
-from hwsim.faults.ecc import NONE, Secded, Tmr
 from hwsim.faults.evaluate import FaultyExecutor
-from hwsim.faults.sensitivity import bit_sensitivity, layer_sensitivity
-from hwsim.faults.statistics import Bound, Estimate, StatisticsError, StopRule
-from hwsim.faults.study import Records, Study
+from hwsim.lowvoltage import Chip, ChipError, FaultMap, Spatial, VoltageError, load_technology
+from hwsim.lowvoltage.protection import NONE, Secded, Tmr
+from hwsim.studies.curve import CurvePoint, VoltageCurve, measure_curve
+from hwsim.studies.sensitivity import bit_sensitivity, layer_sensitivity
+from hwsim.studies.statistics import Bound, Estimate, StatisticsError, StopRule
+from hwsim.studies.study import Records, Study
 
 SRAM = load_technology("sram_14nm")
 WEIGHTS = ("weight",)

@@ -23,11 +23,11 @@ from math import sqrt
 
 import numpy as np
 
-from hwsim.faults.curve import CurvePoint, accuracies
-from hwsim.faults.statistics import Bound, StatisticsError, StopRule
-from hwsim.faults.study import Records, Study
+from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress, Task
-from hwsim.run.files import value_hash
+from hwsim.studies.curve import CurvePoint, accuracies
+from hwsim.studies.statistics import Bound, StatisticsError, StopRule
+from hwsim.studies.study import Records, Study
 
 _DEAREST, _HALVINGS, _BISECTIONS = 64.0, 18, 5
 """Price of losing the bound, relative to all memories' energy at vmin, how often it halves, and

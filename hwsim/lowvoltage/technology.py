@@ -19,7 +19,7 @@ from scipy.stats import beta
 
 from hwsim.config.loader import StrictModel, load_config
 from hwsim.errors import HwsimError
-from hwsim.faults.transient import ALWAYS
+from hwsim.lowvoltage.transient import ALWAYS
 
 Voltage = Annotated[float, Field(gt=0, le=10)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -100,7 +100,7 @@ class FaultModel(StrictModel):
     cell's own, whatever is stored; ``ones`` is the share of failing cells that read 1 (0: stuck
     at zero, 1: stuck at one, between: each cell has a preferred value of its own). persistence:
     share of accesses in which a failing cell errs, taken to the nearest 1/256; below 1 errors
-    come and go (``hwsim.faults.transient``).
+    come and go (``hwsim.lowvoltage.transient``).
     """
 
     kind: Literal["flip", "stuck"] = "flip"

@@ -14,13 +14,13 @@ import numpy as np
 from hwsim.accelerator import MemoryInfo, memory_list
 from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.weights import weight_store
-from hwsim.faults.curve import accuracies
 from hwsim.faults.design import DesignFaults, MemoryFaults
 from hwsim.faults.fields import memory_fields
-from hwsim.faults.statistics import Estimate, StopRule, estimate
-from hwsim.faults.study import Records, Study
+from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress
-from hwsim.run.files import value_hash
+from hwsim.studies.curve import accuracies
+from hwsim.studies.statistics import Estimate, StopRule, estimate
+from hwsim.studies.study import Records, Study
 
 
 @dataclass(frozen=True)

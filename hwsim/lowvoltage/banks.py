@@ -19,9 +19,9 @@ from scipy.optimize import minimize
 from scipy.special import log_ndtr, ndtr, ndtri
 from scipy.stats import t as student
 
-from hwsim.faults.cell_list import CellList
-from hwsim.faults.fit import Fit, FitError, LineData, check_law, fit_law, law_of
-from hwsim.faults.technology import BankShift, Point
+from hwsim.lowvoltage.cell_list import CellList
+from hwsim.lowvoltage.fit import Fit, FitError, LineData, check_law, fit_law, law_of
+from hwsim.lowvoltage.technology import BankShift, Point
 
 _NODES = np.linspace(-8, 8, 65)
 _GOLDEN = (np.sqrt(5) - 1) / 2

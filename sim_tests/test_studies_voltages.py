@@ -13,18 +13,8 @@ from support.faulty import residual_images, residual_pipeline
 
 from hwsim.accelerator import build_pipeline, memory_list
 from hwsim.execute import Executor
-from hwsim.faults import (
-    Chip,
-    DesignFaults,
-    FaultyExecutor,
-    VoltageError,
-    design_faults,
-    load_technology,
-    voltages,
-)
-from hwsim.faults.statistics import Bound, StatisticsError, StopRule
-from hwsim.faults.study import Records, Study
-from hwsim.faults.voltages import halves, judge_voltages, search_voltages
+from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
+from hwsim.lowvoltage import Chip, VoltageError, load_technology
 from hwsim.network import (
     Alphabet,
     ArgMax,
@@ -36,6 +26,10 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
+from hwsim.studies import voltages
+from hwsim.studies.statistics import Bound, StatisticsError, StopRule
+from hwsim.studies.study import Records, Study
+from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 
 SRAM = load_technology("sram_14nm")
 LEVELS = (0.75, 0.8, 0.85, 0.9, 0.95)

@@ -14,8 +14,8 @@ from scipy.stats import binom, norm
 
 from hwsim.cli.main import main
 from hwsim.errors import OutputError
-from hwsim.faults import Chip, ExponentialLaw, Point, ProbitLaw, load_technology
-from hwsim.faults.fit import (
+from hwsim.lowvoltage import Chip, ExponentialLaw, Point, ProbitLaw, load_technology
+from hwsim.lowvoltage.fit import (
     Fit,
     FitError,
     LineData,

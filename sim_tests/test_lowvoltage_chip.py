@@ -12,7 +12,7 @@ from support.bernoulli import TAIL
 
 from hwsim.config.loader import load_config, parse_config, shipped_configs
 from hwsim.errors import ConfigError
-from hwsim.faults import (
+from hwsim.lowvoltage import (
     Chip,
     FaultList,
     FaultModel,
@@ -21,8 +21,8 @@ from hwsim.faults import (
     VoltageError,
     load_technology,
 )
-from hwsim.faults.chip import ChipError, memory_number
-from hwsim.faults.philox import philox
+from hwsim.lowvoltage.chip import ChipError, memory_number
+from hwsim.lowvoltage.philox import philox
 
 SRAM, BRAM = load_technology("sram_14nm"), load_technology("bram_virtex7")
 CELLS = 1 << 20

@@ -29,12 +29,12 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from hwsim.errors import HwsimError, StorageError
-from hwsim.faults.cell_list import MAX_CELLS, CellList, Shape, cells_in, cells_of, is_list
-from hwsim.faults.chip import ChipError, FaultList, Spatial, key_of, preferences
-from hwsim.faults.tables import TableError, number, read_table
-from hwsim.faults.technology import MemoryTechnology, VoltageError
-from hwsim.faults.transient import transient_key
 from hwsim.files import ArraySpec, read_array, read_arrays
+from hwsim.lowvoltage.cell_list import MAX_CELLS, CellList, Shape, cells_in, cells_of, is_list
+from hwsim.lowvoltage.chip import ChipError, FaultList, Spatial, key_of, preferences
+from hwsim.lowvoltage.tables import TableError, number, read_table
+from hwsim.lowvoltage.technology import MemoryTechnology, VoltageError
+from hwsim.lowvoltage.transient import transient_key
 
 _LIMIT = 8 * MAX_CELLS
 """Bytes of the arrays of a file."""
@@ -233,8 +233,8 @@ def load_map(
     ``.npy``        an array [rows, columns] or [banks, rows, columns], bank after bank
     ``.npz``        such an array, ``cells``, and perhaps ``reads``; or a list of failing cells:
                     arrays ``row``, ``bit`` and perhaps ``bank`` and ``voltage``, all [failures]
-    ``.csv``, ...   a table (``hwsim.faults.tables``): a line of numbers for each row of cells, or,
-                    by the names of its columns, a list of cells (``hwsim.faults.cell_list``)
+    ``.csv``, ...   a table (``hwsim.lowvoltage.tables``): a line of numbers for each row of cells,
+                    or, by the names of its columns, a list of cells (``cell_list``)
 
     holds: of an array; default ``fails``. A list with voltages holds ``voltage``, in the
     technology's unit, one without ``fails``. shape: of all cells, for lists. reads: file of what

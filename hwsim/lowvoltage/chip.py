@@ -20,10 +20,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from hwsim.errors import HwsimError
-from hwsim.faults.philox import philox, philox_run
-from hwsim.faults.technology import FaultModel, MemoryTechnology, VoltageError
-from hwsim.faults.transient import ALWAYS, transient_key
 from hwsim.jit import njit
+from hwsim.lowvoltage.philox import philox, philox_run
+from hwsim.lowvoltage.technology import FaultModel, MemoryTechnology, VoltageError
+from hwsim.lowvoltage.transient import ALWAYS, transient_key
 
 CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
 """Streams of the generator: what a number decides."""
@@ -127,7 +127,7 @@ class FaultList:
     word, bit: int64 [faults]. reads: int8 [faults]: 0 or 1 for a cell that always reads so, -1
     for one that flips. critical: float64 [faults], bit error rate above which the cell fails.
     words, bits: size of the memory. errs: accesses out of 256 in which the cells err, key: which
-    ones (``hwsim.faults.transient``).
+    ones (``hwsim.lowvoltage.transient``).
     """
 
     words: int
@@ -164,7 +164,7 @@ class FaultSource(Protocol):
     """Whatever knows the failing cells of memories: a ``Chip``, or a user's ``FaultMap``.
 
     ``technology`` translates voltages and says what failing cells do; from ``seed``, 64 bits,
-    follows when cells err that do not always do (``hwsim.faults.transient``).
+    follows when cells err that do not always do (``hwsim.lowvoltage.transient``).
     """
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from hwsim.faults.statistics import (
+from hwsim.studies.statistics import (
     Bound,
     Estimate,
     StatisticsError,

@@ -18,9 +18,9 @@ import numpy as np
 
 from hwsim import __version__
 from hwsim.accelerator import Pipeline
+from hwsim.accelerator.mapping import mapping_of
 from hwsim.errors import NetworkError, OutputError, StorageError
 from hwsim.execute import Executor
-from hwsim.faults.chip import Chip, FaultSource, Spatial
 from hwsim.faults.design import (
     PROTECTABLE,
     DesignFaults,
@@ -28,19 +28,21 @@ from hwsim.faults.design import (
     memory_protections,
     memory_shapes,
 )
-from hwsim.faults.ecc import NONE, Protection
 from hwsim.faults.evaluate import FaultyExecutor
-from hwsim.faults.map import FaultMap
-from hwsim.faults.technology import MemoryTechnology
 from hwsim.files import Count, Document, parse_json, read_bytes
+from hwsim.hashes import code_hash, value_hash
+from hwsim.lowvoltage.chip import Chip, FaultSource, Spatial
+from hwsim.lowvoltage.map import FaultMap
+from hwsim.lowvoltage.protection import NONE, Protection
+from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.names import Line
 from hwsim.network import ArgMax, network_hash
-from hwsim.run.files import code_hash, value_hash
-from hwsim.run.mapping import mapping_of
 
 _LIMIT = 1 << 30
 """Bytes of a file of records."""
-_CODE = tuple(f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "network"))
+_CODE = tuple(
+    f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "lowvoltage", "network")
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import pytest
 from support.random_networks import random_network
 
 from hwsim.accelerator import simulate
+from hwsim.accelerator.mapping import MappingRecord, map_network, mapping_of, restore_mapping
 from hwsim.config.accelerator import AcceleratorConfig, FoldingConfig
 from hwsim.errors import MappingError
 from hwsim.network import (
@@ -19,7 +20,6 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
-from hwsim.run.mapping import MappingRecord, map_network, mapping_of, restore_mapping
 
 
 def _requantize(name: str, source: str, channels: int) -> Requantize:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from hwsim.faults.ecc import (
+from hwsim.lowvoltage.protection import (
     NONE,
     Parity,
     Protection,

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwsim.faults import Chip, FaultModel, load_technology
-from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.inject import Masks, inject, make_masks, undo
+from hwsim.lowvoltage import Chip, FaultModel, load_technology
+from hwsim.lowvoltage.chip import ChipError, FaultList
+from hwsim.lowvoltage.inject import Masks, inject, make_masks, undo
 
 SRAM = load_technology("sram_14nm")
 

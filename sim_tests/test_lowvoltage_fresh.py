@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from support.bernoulli import CELLS, TAIL, assert_count, check_bernoulli
 
-from hwsim.faults import FaultModel
-from hwsim.faults.chip import ChipError, memory_number
-from hwsim.faults.fresh import GAPS, MOST_CELLS, PREFERENCES, fresh_masks
-from hwsim.faults.inject import Masks, inject, undo
-from hwsim.faults.philox import philox
-from hwsim.faults.technology import VoltageError
+from hwsim.lowvoltage import FaultModel
+from hwsim.lowvoltage.chip import ChipError, memory_number
+from hwsim.lowvoltage.fresh import GAPS, MOST_CELLS, PREFERENCES, fresh_masks
+from hwsim.lowvoltage.inject import Masks, inject, undo
+from hwsim.lowvoltage.philox import philox
+from hwsim.lowvoltage.technology import VoltageError
 
 
 def cells_of(masks: Masks) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ def test_room_is_found_where_there_are_more_errors_than_expected(
     once = fresh_masks("m", 4096, 8, 0.01, np.int8, seed=1)
     assert len(once) > 250
     # Now there is room for less than 200 words.
-    monkeypatch.setattr("hwsim.faults.fresh._SPARE", -5.0)
+    monkeypatch.setattr("hwsim.lowvoltage.fresh._SPARE", -5.0)
     again = fresh_masks("m", 4096, 8, 0.01, np.int8, seed=1)
     assert np.array_equal(once.word, again.word)
     assert np.array_equal(once.flip, again.flip)

@@ -35,8 +35,9 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from hwsim.errors import HwsimError, OutputError
-from hwsim.faults.tables import Table, TableError, read_table
-from hwsim.faults.technology import (
+from hwsim.files import whole_file
+from hwsim.lowvoltage.tables import Table, TableError, read_table
+from hwsim.lowvoltage.technology import (
     BankShift,
     ExponentialLaw,
     FaultModel,
@@ -44,7 +45,6 @@ from hwsim.faults.technology import (
     Point,
     ProbitLaw,
 )
-from hwsim.files import whole_file
 
 LAWS = ("probit", "exponential")
 COUNTS = {
@@ -67,7 +67,7 @@ class Fit:
     voltages per degree of freedom, 1 for points that scatter as binomial counts do. between: s.d.
     of the offsets of voltages and of arrays, in units of the link; None where no voltage has two
     arrays, or fewer than two banks were told apart. banks: how banks differ, where that was
-    fitted (``hwsim.faults.banks``).
+    fitted (``hwsim.lowvoltage.banks``).
     """
 
     law: ProbitLaw | ExponentialLaw
@@ -106,7 +106,7 @@ def added_up(points: Sequence[Point]) -> tuple[Point, ...]:
 def read_points(path: Path | str) -> tuple[Point, ...]:
     """Points of a table with the columns ``voltage``, ``failed``, ``cells``, ascending.
 
-    One row for each array and voltage, in any order (``hwsim.faults.tables``); without a header
+    One row for each array and voltage, in any order (``hwsim.lowvoltage.tables``); without a header
     there are these three columns in this order. Raises FitError naming file, line and what is
     allowed.
     """

@@ -16,15 +16,15 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.faults.chip import ChipError, key_of, memory_number
-from hwsim.faults.inject import Masks, mask_type
-from hwsim.faults.philox import philox_run
-from hwsim.faults.technology import FaultModel, VoltageError
-from hwsim.faults.transient import ALWAYS
 from hwsim.jit import njit
+from hwsim.lowvoltage.chip import ChipError, key_of, memory_number
+from hwsim.lowvoltage.inject import Masks, mask_type
+from hwsim.lowvoltage.philox import philox_run
+from hwsim.lowvoltage.technology import FaultModel, VoltageError
+from hwsim.lowvoltage.transient import ALWAYS
 
 GAPS, PREFERENCES = 16, 17
-"""Streams of the generator, others than those of ``hwsim.faults.chip``."""
+"""Streams of the generator, others than those of ``hwsim.lowvoltage.chip``."""
 
 MOST_CELLS = 1 << 33
 """Cells of a memory; more would run out of counters."""

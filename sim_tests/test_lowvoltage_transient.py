@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 from support.bernoulli import TAIL, assert_count, check_bernoulli
 
-from hwsim.faults import Chip, FaultModel, load_technology
-from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.inject import inject, make_masks
-from hwsim.faults.transient import errs_now, transient_key
+from hwsim.lowvoltage import Chip, FaultModel, load_technology
+from hwsim.lowvoltage.chip import ChipError, FaultList
+from hwsim.lowvoltage.inject import inject, make_masks
+from hwsim.lowvoltage.transient import errs_now, transient_key
 
 SRAM = load_technology("sram_14nm")
 M = (1 << 32) - 1

@@ -14,11 +14,11 @@ from scipy.stats import binom, norm
 from typer.testing import CliRunner
 
 from hwsim.cli.main import app
-from hwsim.faults import Chip, ChipError, ProbitLaw, Spatial, load_technology
-from hwsim.faults.banks import _Likelihood, bank_rows, fit_banks, pair_rows
-from hwsim.faults.cell_list import CellList, Shape, parse_shape, read_cells
-from hwsim.faults.fit import FitError, technology_of
-from hwsim.faults.tables import TableError
+from hwsim.lowvoltage import Chip, ChipError, ProbitLaw, Spatial, load_technology
+from hwsim.lowvoltage.banks import _Likelihood, bank_rows, fit_banks, pair_rows
+from hwsim.lowvoltage.cell_list import CellList, Shape, parse_shape, read_cells
+from hwsim.lowvoltage.fit import FitError, technology_of
+from hwsim.lowvoltage.tables import TableError
 
 MEAN, SIGMA = 0.40, 0.036
 VOLTAGES = np.array([0.50, 0.51, 0.52, 0.53, 0.54])

@@ -10,10 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwsim.faults import Chip, FaultMap, FaultModel, FaultSource, Spatial, load_map, load_technology
-from hwsim.faults.cell_list import Shape
-from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.technology import MemoryTechnology, VoltageError
+from hwsim.lowvoltage import (
+    Chip,
+    FaultMap,
+    FaultModel,
+    FaultSource,
+    Spatial,
+    load_map,
+    load_technology,
+)
+from hwsim.lowvoltage.cell_list import Shape
+from hwsim.lowvoltage.chip import ChipError, FaultList
+from hwsim.lowvoltage.technology import MemoryTechnology, VoltageError
 
 SRAM = load_technology("sram_14nm")
 NOT_NPY = "m.npy: is not an .npy file of one plain array, or is damaged"

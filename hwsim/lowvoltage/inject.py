@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.faults.chip import ChipError, FaultList
-from hwsim.faults.transient import ALWAYS, errs_now
 from hwsim.jit import njit
+from hwsim.lowvoltage.chip import ChipError, FaultList
+from hwsim.lowvoltage.transient import ALWAYS, errs_now
 
 UNSIGNED: dict[int, np.dtype] = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16)}
 """Type of masks, by the bytes of an array element."""

@@ -1,0 +1,1 @@
+"""Studies of many chips: accuracy and yield against voltage, with intervals."""
