@@ -15,7 +15,18 @@ import numpy as np
 from hwsim.accelerator import Pipeline
 from hwsim.execute import Executor
 from hwsim.faults import DesignFaults, FaultyExecutor
-from hwsim.network import INPUT, ArgMax, Conv2d, Flatten, Linear, MuxConv2d, Network, Op, Requantize
+from hwsim.network import (
+    INPUT,
+    ArgMax,
+    Conv2d,
+    Flatten,
+    Linear,
+    MuxConv2d,
+    Network,
+    Op,
+    Requantize,
+    Weighted,
+)
 
 _WATCH_LEAST, _WATCH_MOST = 2, 8
 _WATCH_COST = 4_000_000
@@ -264,7 +275,7 @@ def _search_tie(
     products = sum(
         op.weight.size * network.types[op.name].height * network.types[op.name].width
         for op in network.ops
-        if isinstance(op, (Linear, Conv2d, MuxConv2d))
+        if isinstance(op, Weighted)
     )
     rounds = max(2, min(_ROUNDS, _SEARCH_PRODUCTS // (_ROUND * max(products, 1))))
     if faults is not None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from hwsim.errors import MappingError
 from hwsim.files import Document
-from hwsim.network import ArgMax, Conv2d, Flatten, Linear, MuxConv2d, Network, Op, Requantize
+from hwsim.network import ArgMax, Conv2d, Flatten, Network, Op, Requantize, Weighted
 from hwsim.schema import suggestion
 
 WEIGHT_STYLES = ("memory", "constant")
@@ -54,12 +54,12 @@ class FoldRecord(Document):
 
 def is_depthwise(op: Op) -> bool:
     """True for a convolution of one input and one output channel per group."""
-    return isinstance(op, Conv2d) and op.groups == len(op.weight) and op.weight.shape[1] == 1
+    return isinstance(op, Conv2d) and op.depthwise
 
 
 def is_mac(op: Op) -> bool:
     """True for ops that sum over input channels and so fold by ``pe`` and ``simd``."""
-    return isinstance(op, (MuxConv2d, Linear)) or (isinstance(op, Conv2d) and not is_depthwise(op))
+    return isinstance(op, Weighted) and not is_depthwise(op)
 
 
 def fan(network: Network, op: Op) -> tuple[int, int]:

@@ -59,17 +59,17 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
     import numpy as np
 
     from hwsim.accelerator.weights import WeightCode
-    from hwsim.network import MuxConv2d, tap_bits
+    from hwsim.network import MuxConv2d, Weighted, tap_bits
 
     op = network[name]
     out = network.types[name]
-    weight = getattr(op, "weight", np.zeros(0, np.int64))
-    alphabet = getattr(op, "alphabet", None)
-    code_bits = 0
-    if alphabet is not None:
-        code_bits = WeightCode.choose(alphabet, weight).bits
+    weights = weight_bits = 0
+    if isinstance(op, Weighted):
+        weights = int(np.count_nonzero(op.weight))
+        code_bits = WeightCode.choose(op.alphabet, op.weight).bits
         if isinstance(op, MuxConv2d):
             code_bits += tap_bits(op.kernel[0] * op.kernel[1])
+        weight_bits = op.weight.size * code_bits
     return {
         "name": op.name,
         "kind": op.kind,
@@ -77,10 +77,10 @@ def _describe_op(network: Network, name: str) -> dict[str, Any]:
         "type": str(out),
         "bits": out.bits,
         "kernel": list(getattr(op, "kernel", ())) or None,
-        "alphabet": alphabet.name if alphabet else None,
-        "weights": int(np.count_nonzero(weight)),
-        "weight_bits": int(weight.size * code_bits),
-        "macs": int(np.count_nonzero(weight)) * out.height * out.width,
+        "alphabet": op.alphabet.name if isinstance(op, Weighted) else None,
+        "weights": weights,
+        "weight_bits": weight_bits,
+        "macs": weights * out.height * out.width,
     }
 
 

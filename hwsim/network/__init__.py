@@ -14,6 +14,7 @@ from hwsim.network.ops import (
     MuxConv2d,
     Op,
     Requantize,
+    Weighted,
 )
 from hwsim.network.reference import evaluate
 from hwsim.network.storage import SPEC_VERSION, load, network_hash, save
@@ -38,6 +39,7 @@ __all__ = [
     "Op",
     "Requantize",
     "TensorType",
+    "Weighted",
     "bits_for",
     "tap_bits",
     "evaluate",

@@ -8,6 +8,7 @@ weights, so accumulators cannot overflow (docs/arithmetic.md). The *meaning* of 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
@@ -18,12 +19,15 @@ from hwsim.errors import NetworkError
 from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for
 
 OP_TYPES: dict[str, type[Op]] = {}
-"""Every op class by name; storage, reference and the back ends dispatch on it."""
+"""Every op that a network can have, by its name in files."""
 
 
 @dataclass(frozen=True, eq=False)
-class Op:
-    """One node: ``name`` is unique in its network, ``inputs`` are names of earlier tensors."""
+class Op(ABC):
+    """One node: ``name`` is unique in its network, ``inputs`` are names of earlier tensors.
+
+    A class that only shares what several ops have says so: ``class Base(Op, abstract=True)``.
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -32,8 +36,9 @@ class Op:
     arrays: ClassVar[tuple[str, ...]] = ()
     """Names of the fields that hold NumPy arrays."""
 
-    def __init_subclass__(cls) -> None:
-        OP_TYPES[cls.__name__] = cls
+    def __init_subclass__(cls, *, abstract: bool = False) -> None:
+        if not abstract:
+            OP_TYPES[cls.__name__] = cls
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "inputs", tuple(self.inputs))
@@ -61,9 +66,14 @@ class Op:
                 out[item.name] = list(value) if isinstance(value, tuple) else value
         return out
 
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """The op in a few words, for people: ``multiplexer conv 3×3 / 2, binary``."""
+
+    @abstractmethod
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         """Output type for these input types; raises NetworkError naming the broken rule."""
-        raise NotImplementedError
 
     def fail(self, message: str) -> NetworkError:
         return NetworkError(message, op=self.name)
@@ -93,13 +103,32 @@ def _accumulator(weight: np.ndarray, x: TensorType) -> tuple[int, int]:
     return int(lo.min()), int(hi.max())
 
 
+def window_words(kernel: tuple[int, int], stride: tuple[int, int]) -> str:
+    """A window in words: ``3×3``, or ``3×3 / 2`` with its stride."""
+    size = f"{kernel[0]}×{kernel[1]}"
+    if stride == (1, 1):
+        return size
+    return f"{size} / {stride[0] if stride[0] == stride[1] else f'{stride[0]}×{stride[1]}'}"
+
+
 def window_size(length: int, kernel: int, stride: int, pad: int) -> int:
     """Output positions along one axis (floor rule); <= 0 when the kernel does not fit."""
     return (length + 2 * pad - kernel) // stride + 1
 
 
+class Weighted(Op, abstract=True):
+    """Shared fields of ops that sum weighted inputs; the subclasses add them as their own.
+
+    weight: [outputs, inputs, ...], integers. alphabet: that all weights are in (a pruned slice of
+    a multiplexer convolution has weight 0 besides).
+    """
+
+    weight: np.ndarray
+    alphabet: Alphabet
+
+
 @dataclass(frozen=True, eq=False)
-class _Windowed(Op):
+class _Windowed(Op, abstract=True):
     """Shared geometry of ops that slide a window; fields are added by the subclasses."""
 
     def _out_size(
@@ -124,7 +153,7 @@ class _Windowed(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class MuxConv2d(_Windowed):
+class MuxConv2d(_Windowed, Weighted):
     """Convolution whose k x k slices keep one weight each, so that it is a multiplexer.
 
     ``acc[o,p,q] = sum_i weight[o,i] * x[i, S*p + dy - pad, S*q + dx - pad]`` with
@@ -142,6 +171,10 @@ class MuxConv2d(_Windowed):
     alphabet: Alphabet = field(default_factory=lambda: Alphabet("binary"))
 
     arrays: ClassVar = ("tap", "weight")
+
+    @property
+    def words(self) -> str:
+        return f"multiplexer conv {window_words(self.kernel, self.stride)}, {self.alphabet.name}"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -169,7 +202,7 @@ class MuxConv2d(_Windowed):
 
 
 @dataclass(frozen=True, eq=False)
-class Conv2d(_Windowed):
+class Conv2d(_Windowed, Weighted):
     """Dense (groups 1), grouped or depthwise convolution; zero outside the input.
 
     weight: [outputs, inputs / groups, kh, kw] from ``alphabet``. stride, pad: (vertical,
@@ -187,6 +220,16 @@ class Conv2d(_Windowed):
     @property
     def kernel(self) -> tuple[int, int]:
         return self.weight.shape[2], self.weight.shape[3]
+
+    @property
+    def depthwise(self) -> bool:
+        """One input and one output channel per group."""
+        return self.groups == len(self.weight) and self.weight.shape[1] == 1
+
+    @property
+    def words(self) -> str:
+        form = "depthwise" if 1 < self.groups == len(self.weight) else "dense"
+        return f"{form} conv {window_words(self.kernel, self.stride)}, {self.alphabet.name}"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -211,13 +254,17 @@ class Conv2d(_Windowed):
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Op):
+class Linear(Weighted):
     """``acc[o] = sum_n weight[o,n] * x[n]``; weight: [outputs, inputs], x a vector."""
 
     weight: np.ndarray
     alphabet: Alphabet = field(default_factory=lambda: Alphabet("int8"))
 
     arrays: ClassVar = ("weight",)
+
+    @property
+    def words(self) -> str:
+        return f"linear, {self.alphabet.name}"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -238,6 +285,10 @@ class Add(Op):
 
     arity: ClassVar = 2
 
+    @property
+    def words(self) -> str:
+        return "add"
+
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         a, b = inputs
         if a.shape != b.shape:
@@ -246,7 +297,7 @@ class Add(Op):
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool2d(_Windowed):
+class _Pool2d(_Windowed, abstract=True):
     kernel: tuple[int, int]
     stride: tuple[int, int]
 
@@ -260,6 +311,10 @@ class _Pool2d(_Windowed):
 class MaxPool2d(_Pool2d):
     """Largest value of each window, per channel; no padding."""
 
+    @property
+    def words(self) -> str:
+        return f"max pool {window_words(self.kernel, self.stride)}"
+
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
         return TensorType(*self._pooled(x), x.bits, x.signed)
@@ -268,6 +323,10 @@ class MaxPool2d(_Pool2d):
 @dataclass(frozen=True, eq=False)
 class AvgPool2d(_Pool2d):
     """*Sum* of each window, per channel; the division belongs to the Requantize after it."""
+
+    @property
+    def words(self) -> str:
+        return f"sum pool {window_words(self.kernel, self.stride)}"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -279,6 +338,10 @@ class AvgPool2d(_Pool2d):
 class GlobalMaxPool(Op):
     """Largest value of each channel."""
 
+    @property
+    def words(self) -> str:
+        return "global max pool"
+
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
         return TensorType(x.channels, 1, 1, x.bits, x.signed)
@@ -287,6 +350,10 @@ class GlobalMaxPool(Op):
 @dataclass(frozen=True, eq=False)
 class GlobalAvgPool(Op):
     """*Sum* of each channel; the division belongs to the Requantize after it."""
+
+    @property
+    def words(self) -> str:
+        return "global sum pool"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -298,6 +365,10 @@ class GlobalAvgPool(Op):
 class Flatten(Op):
     """Vector of all values in (channel, row, column) order."""
 
+    @property
+    def words(self) -> str:
+        return "flatten"
+
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
         return TensorType(x.size, 1, 1, x.bits, x.signed)
@@ -306,6 +377,10 @@ class Flatten(Op):
 @dataclass(frozen=True, eq=False)
 class ArgMax(Op):
     """Index of the largest value of a vector; of equal values the first one."""
+
+    @property
+    def words(self) -> str:
+        return "argmax"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs
@@ -330,6 +405,10 @@ class Requantize(Op):
     hi: int
 
     arrays: ClassVar = ("multiplier", "bias")
+
+    @property
+    def words(self) -> str:
+        return "requantize"
 
     def infer(self, inputs: Sequence[TensorType]) -> TensorType:
         (x,) = inputs

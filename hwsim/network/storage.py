@@ -139,7 +139,7 @@ def _network(header: Header, arrays: dict[str, np.ndarray]) -> Network:
     for n, record in enumerate(header.ops):
         place = f"ops[{n}]"
         kind = OP_TYPES.get(record.kind)
-        if kind is None or record.kind.startswith("_"):
+        if kind is None:
             raise NetworkError(f"unknown kind of op '{printable(record.kind)}'", op=record.name)
         values = dict(record)
         del values["kind"]

@@ -3,19 +3,6 @@
 from __future__ import annotations
 
 from hwsim.accelerator import Stage, Stream
-from hwsim.network import (
-    Add,
-    ArgMax,
-    AvgPool2d,
-    Conv2d,
-    GlobalAvgPool,
-    GlobalMaxPool,
-    Linear,
-    MaxPool2d,
-    MuxConv2d,
-    Op,
-    Requantize,
-)
 
 KIND_CLASS = {"mac": "f0", "depthwise": "f0", "add": "f3", "pool": "f2", "global_pool": "f2"}
 """Colour of a stage's kind; all others are grey."""
@@ -26,38 +13,7 @@ def what(stage: Stage) -> str:
     op = stage.op
     if op is None:
         return "change of lanes" if stage.kind == "resize" else "fork"
-    text = _op(op)
-    return f"{text}, requantize" if stage.requantize is not None else text
-
-
-def _op(op: Op) -> str:
-    if isinstance(op, MuxConv2d):
-        return f"multiplexer conv {_window(op)}, {op.alphabet.name}"
-    if isinstance(op, Conv2d):
-        depthwise = op.groups > 1 and op.groups == len(op.weight)
-        return f"{'depthwise' if depthwise else 'dense'} conv {_window(op)}, {op.alphabet.name}"
-    if isinstance(op, MaxPool2d):
-        return f"max pool {_window(op)}"
-    if isinstance(op, AvgPool2d):
-        return f"sum pool {_window(op)}"
-    if isinstance(op, Linear):
-        return f"linear, {op.alphabet.name}"
-    plain: dict[type[Op], str] = {
-        Add: "add",
-        ArgMax: "argmax",
-        GlobalAvgPool: "global sum pool",
-        GlobalMaxPool: "global max pool",
-        Requantize: "requantize",
-    }
-    return plain[type(op)]
-
-
-def _window(op: MuxConv2d | Conv2d | MaxPool2d | AvgPool2d) -> str:
-    size = f"{op.kernel[0]}×{op.kernel[1]}"
-    if op.stride == (1, 1):
-        return size
-    one = op.stride[0] == op.stride[1]
-    return f"{size} / {op.stride[0] if one else f'{op.stride[0]}×{op.stride[1]}'}"
+    return f"{op.words}, requantize" if stage.requantize is not None else op.words
 
 
 def shape(stream: Stream) -> str:
