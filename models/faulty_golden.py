@@ -3,8 +3,8 @@
 Errors that always occur are put into weights, constants and streams, and the ops of the golden
 model do the rest. Where errors depend on the access, or where partial sums are read back with
 errors, a stage is taken step by step, all pixels of all frames at once. Which bits are which
-value is taken from ``hwsim.faults.fields``; where and when each value is read is worked out here
-anew from the table in ``hwsim.accelerator.memories``.
+value is taken from ``hwsim.accelerator.fields``; where and when each value is read is worked out
+here anew from the table in ``hwsim.accelerator.memories``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.nn import functional
 
 from hwsim.accelerator import Fifo, Stage, Stream
-from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.weights import weight_store
-from hwsim.faults import DesignFaults
-from hwsim.faults.design import MemoryFaults
-from hwsim.faults.fields import (
+from hwsim.accelerator.fields import (
     decode_code,
     decode_constants,
     decode_weights,
     signed,
     split_constants,
 )
+from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.weights import weight_store
+from hwsim.faults import DesignFaults
+from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
 from hwsim.models.golden import _MEANING, GoldenNetwork, _unpack
 from hwsim.network import (

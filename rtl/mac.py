@@ -9,6 +9,7 @@ from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component
 
+from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
 from hwsim.faults.design import MemoryFaults
@@ -60,13 +61,13 @@ class _Weights:
         errors come and go.
         """
         self.store = store
-        self.fixed = style == "constant" and len(store.words) == 1
+        self.fixed = style == "constant" and len(words) == 1
         if self.fixed:
             return
         self.word = word = Signal(store.bits, name="weight_word", reset_less=True)
         if style == "constant":
             at = pipe.at(key, pipe.latency - 1)
-            m.d.sync += word.eq(table(store.words, unsigned(store.bits), at))
+            m.d.sync += word.eq(table(words, unsigned(store.bits), at))
         else:
             early = pipe.latency - WEIGHT_READ
             m.submodules.weights = memory = Memory(
@@ -120,7 +121,7 @@ class MacStage(StageComponent):
                 beats = pipe.register(beats, f"x{n}")
         else:
             beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
-        words, changing = self.stored("weight", store.words)
+        words, changing = self.stored("weight", store_image(stage, "weight"))
         weights = _Weights(m, store, stage.fold.weights, pipe, "address", words, changing)
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
@@ -158,7 +159,7 @@ class DepthwiseStage(StageComponent):
         assert store is not None
         beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
         taps = [self.lanes(beat) for beat in beats]
-        words, changing = self.stored("weight", store.words)
+        words, changing = self.stored("weight", store_image(stage, "weight"))
         weights = _Weights(m, store, stage.fold.weights, pipe, "n", words, changing)
         lanes = stage.inputs[0].lanes
         products = [

@@ -9,6 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
+from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.pipeline import Stage
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.faults import DesignFaults
@@ -90,9 +91,7 @@ class StageComponent(Component):
         if head is not None:
             self.probes[head.name] = (pipe["emit"], values)
         if stage.rider is not None:
-            store = requantize_store(stage)
-            assert store is not None
-            words, changing = self.stored("constants", store.words)
+            words, changing = self.stored("constants", store_image(stage, "constants"))
             values = requantize(m, stage, values, pipe, words, changing)
             self.probes[stage.rider.name] = (pipe["emit"], values)
         if pipe.latency != stage.timing.latency:

@@ -9,9 +9,8 @@ from support.memory_probe import elaborate, memories, probe, register_bits
 from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import Fold, MemoryInfo, Pipeline, build_pipeline, memory_list
+from hwsim.accelerator.fields import STORES, image
 from hwsim.accelerator.memories import ROLES, STYLES
-from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.weights import weight_store
 from hwsim.network import INPUT, evaluate
 
 FRAMES = 2
@@ -100,10 +99,8 @@ def test_every_cell_is_where_the_list_says(seed: int) -> None:
         if memory.style != "memory":
             continue
         words = [word for path in memory.instances for word in seen[path].contents]
-        if memory.role == "weight":
-            assert words == list(weight_store(pipeline.stage(memory.layer)).words)
-        elif memory.role == "constants":
-            assert words == list(requantize_store(pipeline.stage(memory.layer)).words)
+        if memory.role in STORES:
+            assert words == image(pipeline, memory)
         else:
             stream = (
                 pipeline.stage(memory.layer).inputs[0]

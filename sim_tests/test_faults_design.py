@@ -12,19 +12,18 @@ from support.random_networks import Limits
 
 from hwsim.accelerator import Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.beats import bits_to_ints
-from hwsim.accelerator.memories import ROLES
-from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.weights import weight_store
-from hwsim.errors import StorageError
-from hwsim.faults import design_faults
-from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.fields import (
+from hwsim.accelerator.fields import (
     decode_constants,
     decode_weights,
+    image,
     memory_fields,
     store_fields,
     stored_fields,
 )
+from hwsim.accelerator.memories import ROLES
+from hwsim.errors import StorageError
+from hwsim.faults import design_faults
+from hwsim.faults.design import memory_protections, memory_shapes
 from hwsim.faults.record import FaultRecord, describe_faults, fault_arrays, restore_faults
 from hwsim.lowvoltage import ChipError, FaultList, FaultMap, VoltageError, load_technology
 from hwsim.lowvoltage.map import Holds
@@ -56,8 +55,7 @@ def test_fields_are_the_words(pipeline: Pipeline) -> None:
         stored = stored_fields(stage, memory.role)
         bits = fields.pack(stored)
         assert np.array_equal(fields.unpack(bits), stored)
-        store = weight_store(stage) if memory.role == "weight" else requantize_store(stage)
-        assert bits_to_ints(bits) == list(store.words)
+        assert bits_to_ints(bits) == image(pipeline, memory)
         if memory.role == "weight":
             weight, tap = decode_weights(stage, stored)
             assert np.array_equal(weight, stage.op.weight)

@@ -88,12 +88,12 @@ def _weighted(stage: Stage, outputs: int, inputs: int, positions: int) -> Counte
     store = weight_store(stage)
     assert store is not None
     steps, x, most = stage.timing.frame_steps, stage.inputs[0].type, stage.accumulator.bits
-    if stage.fold.weights == "constant" and len(store.words) == 1:
+    if stage.fold.weights == "constant" and store.words == 1:
         return _fixed(stage, store, steps)
     count: Counter[Operation] = Counter()
     if stage.fold.weights == "constant":
         # A table in the fabric: one level of multiplexers per address bit.
-        depth = (len(store.words) - 1).bit_length()
+        depth = (store.words - 1).bit_length()
         count[Operation("select", store.bits)] += depth * steps
     lanes = outputs * inputs
     if isinstance(stage.op, MuxConv2d):

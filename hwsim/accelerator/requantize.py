@@ -13,7 +13,9 @@ from hwsim.network import bits_for
 
 @dataclass(frozen=True, eq=False)
 class RequantizeStore:
-    """One word per beat position: for each lane the multiplier, then the bias, both signed.
+    """The store of one requantizer; ``hwsim.accelerator.fields`` packs its words.
+
+    One word per beat position: for each lane the multiplier, then the bias, both signed.
 
     index: the step counter that addresses the store. multiplier_bits is 0 when every multiplier
     is 1. sum_bits: width that holds ``x * multiplier + bias``. Lanes past the last channel hold
@@ -24,8 +26,8 @@ class RequantizeStore:
     multiplier_bits: int
     bias_bits: int
     sum_bits: int
+    words: int
     bits: int
-    words: tuple[int, ...]
 
 
 def _signed_bits(values: np.ndarray) -> int:
@@ -52,20 +54,6 @@ def requantize_store(stage: Stage) -> RequantizeStore | None:
     bias_bits = _signed_bits(bias)
     channels = stage.output.type.channels
     pixels = len(bias) // channels
-    words = []
-    for pixel in range(pixels):
-        for beat in range(y.beats):
-            value = at = 0
-            for lane in range(y.lanes):
-                c = beat * y.lanes + lane
-                k = c * pixels + pixel if c < channels else None
-                m, b = (0, 0) if k is None else (int(multiplier[k]), int(bias[k]))
-                if not plain:
-                    value |= (m & ((1 << multiplier_bits) - 1)) << at
-                    at += multiplier_bits
-                value |= (b & ((1 << bias_bits) - 1)) << at
-                at += bias_bits
-            words.append(value)
     # An op that walks its output channels in groups counts them in `group`, all others in `n`;
     # a flattened map has constants of its own in every pixel.
     index = "group" if stage.kind == "mac" else "n"
@@ -76,6 +64,6 @@ def requantize_store(stage: Stage) -> RequantizeStore | None:
         multiplier_bits,
         bias_bits,
         sum_bits,
+        pixels * y.beats,
         y.lanes * (multiplier_bits + bias_bits),
-        tuple(words),
     )

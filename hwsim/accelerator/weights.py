@@ -53,18 +53,20 @@ class WeightCode:
 
 @dataclass(frozen=True, eq=False)
 class WeightStore:
-    """Contents of a stage's weight store.
+    """Contents of a stage's weight store; ``hwsim.accelerator.fields`` packs them into words.
 
     weight: [words, output lanes, input lanes, positions] integers; tap: [words, output lanes,
-    input lanes] or None. words: the memory image, ``bits`` wide each. Depthwise stores have one
-    input lane.
+    input lanes] or None. Depthwise stores have one input lane.
     """
 
     weight: np.ndarray
     tap: np.ndarray | None
     code: WeightCode
     tap_bits: int
-    words: tuple[int, ...]
+
+    @property
+    def words(self) -> int:
+        return len(self.weight)
 
     @property
     def slot_bits(self) -> int:
@@ -126,16 +128,4 @@ def weight_store(stage: Stage) -> WeightStore | None:
         tap = arrange(stage, op.tap[..., np.newaxis])[..., 0]
     weight = arrange(stage, weight.reshape(*weight.shape[:2], -1))
     code = WeightCode.choose(op.alphabet, weight)
-    codes = code.encode(weight)
-    words = []
-    for word in range(len(codes)):
-        value = at = 0
-        for o, i in np.ndindex(*codes.shape[1:3]):
-            if tap is not None:
-                value |= int(tap[word, o, i]) << at
-                at += slot_tap_bits
-            for position in codes[word, o, i]:
-                value |= int(position) << at
-                at += code.bits
-        words.append(value)
-    return WeightStore(weight, tap, code, slot_tap_bits, tuple(words))
+    return WeightStore(weight, tap, code, slot_tap_bits)

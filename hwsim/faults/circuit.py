@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from hwsim.accelerator import Fifo, Pipeline, Stage
+from hwsim.accelerator.fields import ONES, decode_constants, decode_weights, weight_places
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.errors import NetworkError
 from hwsim.execute.circuit import Circuit, Edit, Register
 from hwsim.faults.design import DesignFaults, MemoryFaults
-from hwsim.faults.fields import ONES, decode_constants, decode_weights, weight_places
 from hwsim.faults.rings import fifo_ring, window_ring
 from hwsim.network import (
     INPUT,

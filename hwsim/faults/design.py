@@ -16,16 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
-from hwsim.accelerator.beats import bits_to_ints
+from hwsim.accelerator.fields import Fields, memory_fields, store_fields, stored_fields
 from hwsim.accelerator.memories import ROLES
-from hwsim.faults.fields import (
-    FieldMasks,
-    Fields,
-    field_masks,
-    memory_fields,
-    store_fields,
-    stored_fields,
-)
+from hwsim.faults.masks import FieldMasks, field_masks
 from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
 from hwsim.lowvoltage.protection import NONE, Protection
 from hwsim.lowvoltage.technology import VoltageError
@@ -139,7 +132,7 @@ class DesignFaults:
     def words(self, layer: str, role: str) -> list[int]:
         """The same as whole words, bit 0 lowest; without check bits."""
         stage, stored = self.pipeline.stage(layer), self.stored(layer, role)
-        return bits_to_ints(store_fields(stage, role).pack(stored))
+        return store_fields(stage, role).words(stored)
 
 
 def design_faults(

@@ -22,7 +22,7 @@ MAXIMUM, SUM, DEPTHWISE = range(3)
 
 
 class Cells(NamedTuple):
-    """The failing cells of a memory, field by field (``hwsim.faults.fields``).
+    """The failing cells of a memory, field by field (``hwsim.accelerator.fields``).
 
     present: clear for a memory without any. first: int64 [words + 1], the failing fields of word w
     are entries first[w] .. first[w + 1] - 1 of field, keep, put and flip (``FieldMasks``).

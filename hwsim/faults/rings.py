@@ -14,10 +14,10 @@ from math import gcd
 import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
+from hwsim.accelerator.fields import signed, unsigned
 from hwsim.execute.circuit import Change
 from hwsim.execute.layout import Layout
 from hwsim.faults.design import MemoryFaults
-from hwsim.faults.fields import signed, unsigned
 from hwsim.faults.kernels import extend
 from hwsim.jit import njit
 from hwsim.network import TensorType

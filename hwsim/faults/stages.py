@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
+from hwsim.accelerator.fields import decode_code, signed, split_constants, split_weights, unsigned
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.errors import NetworkError
@@ -23,7 +24,6 @@ from hwsim.execute import Executor
 from hwsim.faults import kernels
 from hwsim.faults.circuit import requantizer, weighted_op
 from hwsim.faults.design import DesignFaults, MemoryFaults
-from hwsim.faults.fields import decode_code, signed, split_constants, split_weights, unsigned
 from hwsim.faults.kernels import HEALTHY, Cells, Geometry, Weights
 from hwsim.network import (
     INPUT,

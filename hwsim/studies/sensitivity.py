@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, memory_list
+from hwsim.accelerator.fields import memory_fields
 from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.weights import weight_store
 from hwsim.faults.design import DesignFaults, MemoryFaults
-from hwsim.faults.fields import memory_fields
 from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress
 from hwsim.studies.curve import accuracies

@@ -1,9 +1,10 @@
-"""The values in a memory's words: which bits each takes, and what they are when cells fail.
+"""The values in a memory's words: which bits each takes, and what a word of them stands for.
 
 A word is a row of *fields*, each of which holds one number: a lane of a beat, an accumulator, a
 multiplier or a bias, a tap or a weight code (``hwsim.accelerator.memories`` says where each lies).
-What fields are read is the same for hardware, NumPy and PyTorch; this module is the one place
-that takes words apart.
+Fields are the same for hardware, NumPy and PyTorch, and so are fields that failing cells changed.
+This module is the one place that puts words together (``image``) and takes them apart. Images
+are made when somebody asks for one; sizes come without them.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.accelerator import MemoryInfo, Pipeline, Stage
+from hwsim.accelerator.beats import bits_to_ints
+from hwsim.accelerator.memories import MemoryInfo
+from hwsim.accelerator.pipeline import Pipeline, Stage
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
 from hwsim.accelerator.weights import WeightCode, WeightStore, arrange, weight_store
-from hwsim.lowvoltage.chip import FaultList
 from hwsim.network import MuxConv2d
 
 ONES = np.int64(-1)
+
+STORES = ("weight", "constants")
+"""Roles of the memories that are only read: what they hold is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,58 +56,17 @@ class Fields:
     def pack(self, values: np.ndarray) -> np.ndarray:
         """Bits of words: uint8 [n, bits] of fields, integers [n, fields] or [n, ...] alike."""
         values = np.asarray(values, np.int64).reshape(len(values), len(self.width))
-        return np.concatenate(
-            [
-                (values[:, f, np.newaxis] >> np.arange(width) & 1).astype(np.uint8)
-                for f, width in enumerate(self.width)
-            ],
-            axis=1,
-        )
+        at = np.arange(self.bits) - np.repeat(self.start, self.width)
+        return (np.repeat(values, self.width, axis=1) >> at & 1).astype(np.uint8)
+
+    def words(self, values: np.ndarray) -> list[int]:
+        """Whole words, bit 0 lowest, of fields as in ``pack``."""
+        return bits_to_ints(self.pack(values))
 
     def unpack(self, bits: np.ndarray) -> np.ndarray:
         """The inverse of ``pack``: int64 [n, fields], unsigned."""
         weight = np.int64(1) << (np.arange(self.bits) - np.repeat(self.start, self.width))
         return np.add.reduceat(bits * weight, self.start, axis=1)
-
-
-@dataclass(frozen=True, eq=False)
-class FieldMasks:
-    """What failing cells do to the fields of each word: int64 [words, fields] each.
-
-    A field reads ``((stored & keep) | put) ^ flip``.
-    """
-
-    keep: np.ndarray
-    put: np.ndarray
-    flip: np.ndarray
-
-    @property
-    def failing(self) -> np.ndarray:
-        """Bits that fail, int64 [words, fields]."""
-        return ~self.keep | self.flip
-
-    def read(self, stored: np.ndarray) -> np.ndarray:
-        """``stored`` [words, ...], as many fields as there are masks, as it is read."""
-        shape = stored.shape
-        flat = stored.reshape(len(stored), -1)
-        return (((flat & self.keep) | self.put) ^ self.flip).reshape(shape)
-
-
-def field_masks(fields: Fields, faults: FaultList) -> FieldMasks:
-    """Masks of a bare memory; check bits, which lie above all fields, are left out."""
-    data = faults.where(faults.bit < fields.bits)
-    shape = faults.words, len(fields.width)
-    start = fields.start
-    field = np.searchsorted(start, data.bit, side="right") - 1
-    at = data.word * shape[1] + field
-    one = np.int64(1) << (data.bit - start[field])
-    keep = np.full(shape, ONES)
-    put, flip = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-    for masks, chosen in ((put, data.reads == 1), (flip, data.reads < 0)):
-        np.bitwise_or.at(masks.reshape(-1), at[chosen], one[chosen])
-    stuck = data.reads >= 0
-    np.bitwise_and.at(keep.reshape(-1), at[stuck], ~one[stuck])
-    return FieldMasks(keep, put, flip)
 
 
 def signed(values: np.ndarray, bits: int) -> np.ndarray:
@@ -125,7 +89,7 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
         stream = fifo.stream
         return _plain(memory.words, stream.lanes, stream.type.bits)
     stage = pipeline.stage(memory.layer)
-    if memory.role in ("weight", "constants"):
+    if memory.role in STORES:
         return store_fields(stage, memory.role)
     if memory.role == "window":
         stream = stage.inputs[0]
@@ -136,6 +100,21 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
         return Fields(fields.width, channel < stream.type.channels, fields.lanes)
     lanes = memory.bits // stage.accumulator.bits
     return _plain(memory.words, lanes, stage.accumulator.bits)
+
+
+def image(pipeline: Pipeline, memory: MemoryInfo) -> list[int] | None:
+    """Words of ``memory``, one of ``memory_list(pipeline)``; None where it is written at run time.
+
+    Bit 0 of a word is the lowest bit of its integer.
+    """
+    if memory.role not in STORES:
+        return None
+    return store_image(pipeline.stage(memory.layer), memory.role)
+
+
+def store_image(stage: Stage, role: str) -> list[int]:
+    """The words of the weight store (``weight``) or the ``constants`` of ``stage``."""
+    return store_fields(stage, role).words(stored_fields(stage, role))
 
 
 def store_fields(stage: Stage, role: str) -> Fields:
