@@ -61,8 +61,8 @@ def main() -> None:
     for roles in GROUPS:
         for rate in arguments.rates:
             faults = design_faults(pipeline, chip, rate, roles)
-            fast, slow = FaultyExecutor(faults, threads=1), FaultyExecutor(faults, threads=1)
-            slow.__dict__["_executor"] = None
+            fast = FaultyExecutor(faults, threads=1, path="circuit")
+            slow = FaultyExecutor(faults, threads=1, path="stages")
             assert np.array_equal(fast.run(few), slow.run(few))
             coming = FaultyExecutor(design_faults(pipeline, changing, rate, roles), threads=1)
             jobs = ((clean, x), (fast, x), (slow, few), (coming, few))

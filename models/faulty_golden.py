@@ -24,6 +24,7 @@ from hwsim.accelerator.fields import (
 )
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
+from hwsim.cells import masks_in_access, read_cells
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
@@ -255,13 +256,13 @@ def _read(
         read = faulty.read((stored & ((1 << width) - 1)).numpy(), word.numpy())
         return torch.from_numpy(read)
     masks = faulty.masks
-    keep, put, flip = (torch.from_numpy(m)[word] for m in (masks.keep, masks.put, masks.flip))
+    keep, flip = (torch.from_numpy(m)[word] for m in (masks.keep, masks.flip))
     if faulty.faults.errs < ALWAYS:
         keys = torch.tensor(faulty.keys)
         key = keys[torch.zeros_like(word) if bank is None else bank]
         erring = _erring(faulty, key, access)
-        keep, put, flip = keep | ~erring, put & erring, flip & erring
-    return ((stored & keep) | put) ^ flip
+        keep, flip = masks_in_access(keep, flip, erring)
+    return read_cells(stored, keep, flip)
 
 
 def _erring(faulty: MemoryFaults, key: Tensor, access: Tensor) -> Tensor:

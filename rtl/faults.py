@@ -16,6 +16,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.beats import bits_to_ints
+from hwsim.cells import read_cells
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
@@ -47,7 +48,6 @@ class WordErrors:
     """
 
     keep: np.ndarray
-    put: np.ndarray
     flip: np.ndarray
     key: int
     errs: int
@@ -56,8 +56,7 @@ class WordErrors:
     def of(cls, faulty: MemoryFaults, words: slice = slice(None), bank: int = 0) -> WordErrors:
         """The words ``words`` of a memory, which lie in ``bank``."""
         cells = faulty.cells
-        keep, put, flip = (mask[words] for mask in (cells.keep, cells.put, cells.flip))
-        return cls(keep, put, flip, faulty.keys[bank], faulty.faults.errs)
+        return cls(cells.keep[words], cells.flip[words], faulty.keys[bank], faulty.faults.errs)
 
     @property
     def transient(self) -> bool:
@@ -103,7 +102,7 @@ class Errors(Component):
     def elaborate(self, platform):
         m = Module()
         cells = self._cells
-        masks = {"lost": 1 - cells.keep, "put": cells.put, "flip": cells.flip}
+        masks = {"lost": 1 - cells.keep, "flip": cells.flip}
         columns = {name: np.flatnonzero(mask.any(axis=0)) for name, mask in masks.items()}
         table = np.concatenate([masks[name][:, at] for name, at in columns.items()], axis=1)
         read = self._lookup(m, bits_to_ints(table), table.shape[1])
@@ -116,8 +115,7 @@ class Errors(Component):
                 at += 1
             applied[name] = named(m, name, Cat(*mask))
         # Whole words at once, so that what is read remains one signal.
-        kept = self.data & ~applied["lost"] | applied["put"]
-        m.d.comb += self.seen.eq(kept ^ applied["flip"])
+        m.d.comb += self.seen.eq(read_cells(self.data, ~applied["lost"], applied["flip"]))
         return m
 
     def _lookup(self, m: Module, words: Sequence[int], width: int) -> Value:

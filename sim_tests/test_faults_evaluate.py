@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,8 @@ from hwsim.accelerator.memories import ROLES
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
 from hwsim.faults.circuit import faulty_circuit
+from hwsim.faults.evaluate import EvaluationPath
+from hwsim.lowvoltage import ChipError
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
 from hwsim.network import Alphabet, Linear, Network, Requantize, TensorType, evaluate
@@ -36,16 +40,6 @@ def pipeline() -> Pipeline:
 
 def equal(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
-
-
-def by_stage(faults: DesignFaults, *, by_step: bool = False) -> FaultyExecutor:
-    """An executor that does without the network; by_step: and without the executor of sums."""
-    executor = FaultyExecutor(faults)
-    executor.__dict__["_executor"] = None
-    for stage in executor._stages.values():
-        if by_step and stage.stage.kind != "argmax":
-            stage.__dict__["_executor"] = None
-    return executor
 
 
 def compare(faults: DesignFaults, x: np.ndarray, first: int) -> dict[str, np.ndarray]:
@@ -67,14 +61,15 @@ def test_random_networks(seed: int) -> None:
     x = random_input(pipeline.network, seed, FRAMES)
     none = design_faults(pipeline, chip("flip", seed), 0.0)
     clean = evaluate(pipeline.network, x)
-    for executor in (FaultyExecutor(none), by_stage(none), by_stage(none, by_step=True)):
+    for path in get_args(EvaluationPath):
+        executor = FaultyExecutor(none, path=path)
         assert equal(executor.tensors(x, 5), clean)
         assert np.array_equal(executor.run(x, 5), clean[pipeline.network.output])
     kind = list(KINDS)[seed % len(KINDS)]
     for rate in RATES:
         faults = design_faults(pipeline, chip(kind, seed), rate)
         tensors = compare(faults, x, first=seed * 11)
-        assert equal(by_stage(faults, by_step=True).tensors(x, seed * 11), tensors)
+        assert equal(FaultyExecutor(faults, path="steps").tensors(x, seed * 11), tensors)
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
@@ -99,7 +94,7 @@ def test_many_random_networks(kind: str, seed: int) -> None:
     for rate in RATES:
         faults = design_faults(pipeline, chip(kind, seed), rate)
         tensors = compare(faults, x, first=seed)
-        assert equal(by_stage(faults, by_step=True).tensors(x, seed), tensors)
+        assert equal(FaultyExecutor(faults, path="steps").tensors(x, seed), tensors)
 
 
 @pytest.mark.parametrize("protection", ["parity", "secded", "secded:zero", "tmr:2"])
@@ -194,7 +189,9 @@ def test_errors_that_always_occur_are_a_circuit(pipeline: Pipeline, kind: str) -
         assert (circuit is None) == kind.startswith("transient")
         if circuit is not None:
             assert circuit.edits
-            assert equal(FaultyExecutor(faults).tensors(x, 9), by_stage(faults).tensors(x, 9))
+            found = FaultyExecutor(faults, path="circuit").tensors(x, 9)
+            for path in ("auto", "stages"):
+                assert equal(found, FaultyExecutor(faults, path=path).tensors(x, 9))
 
 
 def test_faulty_stores_are_another_network(pipeline: Pipeline) -> None:
@@ -205,7 +202,7 @@ def test_faulty_stores_are_another_network(pipeline: Pipeline) -> None:
     tensors = evaluate(network, x)
     assert not equal(tensors, evaluate(pipeline.network, x))
     assert equal(tensors, FaultyExecutor(faults).tensors(x))
-    assert equal(tensors, by_stage(faults).tensors(x))
+    assert equal(tensors, FaultyExecutor(faults, path="stages").tensors(x))
     for role in ("window", "fifo", "accumulator"):
         buffers = design_faults(pipeline, chip("flip", 4), 0.1, [role])
         assert faulty_network(buffers) is None
@@ -249,3 +246,10 @@ def test_mistakes_are_one_line(pipeline: Pipeline) -> None:
         executor.accuracy(x, np.zeros(3))
     with pytest.raises(NetworkError, match=r"^threads must be a positive integer, not 0$"):
         FaultyExecutor(executor.faults, threads=0)
+    with pytest.raises(ChipError, match=r"^path must be auto, circuit, stages, steps, not 'fast'$"):
+        FaultyExecutor(executor.faults, path="fast")
+    changing = design_faults(pipeline, chip("transient_flip", 0), 0.1)
+    with pytest.raises(
+        ChipError, match=r"^these faults have no circuit: evaluate them with path 'auto'$"
+    ):
+        FaultyExecutor(changing, path="circuit")

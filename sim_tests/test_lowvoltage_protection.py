@@ -33,7 +33,7 @@ protections = st.one_of(
 
 def flips(protection: Protection, stored: np.ndarray, flip: np.ndarray) -> np.ndarray:
     """What words read as when the cells in ``flip`` are inverted."""
-    return protection.read(stored, np.ones_like(flip), np.zeros_like(flip), flip)
+    return protection.read(stored, np.ones_like(flip), flip)
 
 
 def random_bits(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -152,15 +152,15 @@ def test_stuck_cells_that_agree_do_no_harm(p: Protection, bits: int, seed: int) 
     stored = random_bits(rng, 6, bits)
     code = np.concatenate((stored, p._encode(stored)), axis=1)
     stuck = random_bits(rng, *code.shape)
-    read = p.read(stored, 1 - stuck, stuck & code, np.zeros_like(code))
+    read = p.read(stored, 1 - stuck, stuck & code)
     assert (read == stored).all()
 
 
 def test_a_stuck_cell_that_disagrees_is_corrected() -> None:
     stored = random_bits(np.random.default_rng(0), 39, 32)
     one = np.eye(39, dtype=np.uint8)
-    for put in (one, 0 * one):
-        read = Secded().read(stored, 1 - one, put, 0 * one)
+    for reads in (one, 0 * one):
+        read = Secded().read(stored, 1 - one, reads)
         assert (read == stored).all()
 
 
@@ -224,9 +224,9 @@ def test_unknown_names(name: str) -> None:
 
 def test_masks_of_another_shape() -> None:
     stored, mask = np.zeros((3, 8), np.uint8), np.zeros((3, 8), np.uint8)
-    text = r"^secded: keep, put and flip must be \[3, 13\] for words of 8 bits$"
+    text = r"^secded: keep and flip must be \[3, 13\] for words of 8 bits$"
     with pytest.raises(ProtectionError, match=text):
-        Secded().read(stored, mask, mask, mask)
+        Secded().read(stored, mask, mask)
     with pytest.raises(ProtectionError, match="^tmr: must protect at least 1 bit of each value"):
         Tmr(0)
 

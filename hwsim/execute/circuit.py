@@ -29,14 +29,13 @@ class Register:
     """Holds the partial results of an op: sums, or maxima, taken in steps.
 
     type: of the register, which keeps what fits. step: in which step each term is taken,
-    int64 [outputs, terms], those of weight 0 included. keep, put, flip: int64 [outputs]; a step
-    but the first reads v as ``((v & keep) | put) ^ flip``, of which the type's bits count.
+    int64 [outputs, terms], those of weight 0 included. keep, flip: int64 [outputs], masks
+    (``hwsim.cells``) with which every step but the first reads the register; the type's bits count.
     """
 
     type: TensorType
     step: np.ndarray
     keep: np.ndarray
-    put: np.ndarray
     flip: np.ndarray
 
 

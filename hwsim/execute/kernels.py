@@ -26,6 +26,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from hwsim.cells import read_cells_jit
 from hwsim.jit import njit
 
 LANES = 64
@@ -174,12 +175,12 @@ def held_sum(  # type: ignore[no-untyped-def]
 ):
     """Sums, or maxima, that are read back from a register between the steps that take terms.
 
-    held: (steps, maximum, keep, put, flip, changed, spare, signed). Output o takes the terms
+    held: (steps, maximum, keep, flip, changed, spare, signed). Output o takes the terms
     first[o * steps + n] .. in step n, before which, but for n = 0, where changed[o] is set the
-    register's v becomes ``((v & keep[o]) | put[o]) ^ flip[o]``. Of its 64 bits the topmost
+    register is read with masks keep[o] and flip[o] (``hwsim.cells``). Of its 64 bits the topmost
     ``spare`` are no bits of the register. Other parameters as weighted_sum.
     """
-    steps, maximum, keep, put, flip, changed, spare, signed = held
+    steps, maximum, keep, flip, changed, spare, signed = held
     tile = numba.carray(_stack(start, _TILE), _TILE)  # type: ignore[call-arg]
     for p in range(size[1]):
         for q in range(0, size[2], PIXELS):
@@ -190,7 +191,7 @@ def held_sum(  # type: ignore[no-untyped-def]
                 for n in range(steps):
                     if n > 0 and changed[o]:
                         for b in range(_tile):
-                            v = ((tile[b] & keep[o]) | put[o]) ^ flip[o]
+                            v = read_cells_jit(tile[b], keep[o], flip[o])
                             tile[b] = _keep(v, spare, signed)
                     for t in range(first[o * steps + n], first[o * steps + n + 1]):
                         a, w = base + offset[t], weight[t]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.cells import failing_cells
 from hwsim.execute import kernels
 from hwsim.execute.circuit import Register
 from hwsim.execute.layout import Layout, storage_for
@@ -109,11 +110,11 @@ def make_held_sum(op: Op, x: Layout, register: Register) -> Sum:
     first = np.zeros(len(weight) * steps + 1, np.int64)
     np.add.at(first[1:], (outputs * steps + step)[keep], 1)
     first = np.cumsum(first)
-    t, masks = register.type, (register.keep, register.put, register.flip)
+    t, masks = register.type, (register.keep, register.flip)
     maximum = isinstance(op, GlobalMaxPool)
     accumulator: Any = max(storage_for(t.lo, t.hi), np.int32, key=_itemsize)
     start: np.ndarray = np.full(len(weight), t.lo if maximum else 0, accumulator)
-    changed = (register.keep & ~register.flip) != -1
+    changed = failing_cells(register.keep, register.flip) != 0
     held = (steps, maximum, *masks, changed, 64 - t.bits, t.signed)
     return Sum(
         lambda *arguments: kernels.held_sum(held, *arguments),

@@ -210,15 +210,14 @@ def _identity(name: str, source: str, t: TensorType) -> Requantize:
 def _register(stage: Stage, op: Op, faulty: MemoryFaults | None) -> Register:
     """The accumulators of a stage; without faults, what overflows in them."""
     t, y = stage.timing, stage.accumulator
-    masks = np.stack([np.full(y.channels, ONES), *np.zeros((2, y.channels), np.int64)])
+    keep, flip = np.full(y.channels, ONES), np.zeros(y.channels, np.int64)
     if faulty is not None:
         channel = np.arange(y.channels)
         word, lane = np.divmod(channel, stage.output.lanes)
         if stage.kind == "mac":
             word, lane = np.zeros_like(channel), channel % stage.fold.pe
-        m = faulty.masks
-        masks = np.stack([m.keep[word, lane], m.put[word, lane], m.flip[word, lane]])
-    return Register(y, _steps(stage, op, t.steps), *masks)
+        keep, flip = faulty.masks.keep[word, lane], faulty.masks.flip[word, lane]
+    return Register(y, _steps(stage, op, t.steps), keep, flip)
 
 
 def _steps(stage: Stage, op: Op, steps: int) -> np.ndarray:

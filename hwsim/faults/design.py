@@ -18,6 +18,7 @@ import numpy as np
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
 from hwsim.accelerator.fields import Fields, memory_fields, store_fields, stored_fields
 from hwsim.accelerator.memories import ROLES
+from hwsim.cells import failing_cells, read_cells
 from hwsim.faults.masks import FieldMasks, field_masks
 from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
 from hwsim.lowvoltage.protection import NONE, Protection
@@ -29,11 +30,15 @@ PROTECTABLE = ("weight", "constants", "window", "fifo")
 
 
 class CellMasks(NamedTuple):
-    """A cell that stores s reads ``((s & keep) | put) ^ flip``: uint8 [words, bits] of 0 and 1."""
+    """What each cell does (``hwsim.cells``): uint8 [words, bits] of 0 and 1."""
 
     keep: np.ndarray
-    put: np.ndarray
     flip: np.ndarray
+
+    @property
+    def failing(self) -> np.ndarray:
+        """Cells that fail, uint8 [words, bits] of 0 and 1."""
+        return failing_cells(self.keep, self.flip) & 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +76,10 @@ class MemoryFaults:
         """
         word = np.arange(self.memory.words) if word is None else word
         if not self.protected:
-            m = self.masks
-            return ((stored & m.keep[word]) | m.put[word]) ^ m.flip[word]
+            return read_cells(stored, self.masks.keep[word], self.masks.flip[word])
         cells = self.cells
         read = np.array(stored)
-        rows = np.flatnonzero((1 - cells.keep | cells.flip).any(axis=1)[word])
+        rows = np.flatnonzero(cells.failing.any(axis=1)[word])
         masks = (mask[word[rows]] for mask in cells)
         seen = self.protection.read(self.fields.pack(stored[rows]), *masks)
         read[rows] = self.fields.unpack(seen)
@@ -85,12 +89,10 @@ class MemoryFaults:
     def cells(self) -> CellMasks:
         """What each cell does, check bits included."""
         f = self.faults
-        keep, put, flip = np.zeros((3, f.words, f.bits), np.uint8)
-        keep[...] = 1
+        keep, flip = np.ones((f.words, f.bits), np.uint8), np.zeros((f.words, f.bits), np.uint8)
         keep[f.word, f.bit] = f.reads < 0
-        put[f.word, f.bit] = f.reads == 1
-        flip[f.word, f.bit] = f.reads < 0
-        return CellMasks(keep, put, flip)
+        flip[f.word, f.bit] = f.reads != 0
+        return CellMasks(keep, flip)
 
 
 @dataclass(frozen=True, eq=False)

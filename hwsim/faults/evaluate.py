@@ -1,10 +1,24 @@
-"""``FaultyExecutor``: what an accelerator with faulty memories answers, bit for bit."""
+"""``FaultyExecutor``: what an accelerator with faulty memories answers, bit for bit.
+
+The faults can be evaluated on several *paths*, which all give the same answers:
+
+===========  =====================================================================================
+``steps``    the definition: every memory is read access by access, in the order of the hardware
+             (``hwsim.faults.stages`` with all of ``hwsim.faults.kernels``).
+``stages``   stage by stage; sums that no single access has an influence on are taken at once.
+``circuit``  the whole accelerator as a network with edits of its tensors
+             (``hwsim.faults.circuit``, ``rings``): about as fast as the network without faults.
+             There is one where errors always occur.
+``auto``     ``circuit`` where there is one, else ``stages``.
+===========  =====================================================================================
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -14,8 +28,11 @@ from hwsim.execute.executor import share_right
 from hwsim.faults.circuit import faulty_circuit
 from hwsim.faults.design import DesignFaults
 from hwsim.faults.stages import StageEvaluator, read_fifo
+from hwsim.lowvoltage.chip import ChipError
 from hwsim.network import INPUT, Flatten
 from hwsim.network.reference import check_input
+
+EvaluationPath = Literal["auto", "circuit", "stages", "steps"]
 
 _BLOCK = 64
 """Images that are worked on at once; a multiple of what the executor's kernels take."""
@@ -24,26 +41,35 @@ _BLOCK = 64
 class FaultyExecutor:
     """Evaluates the network of ``faults.pipeline`` as the accelerator with these faults does.
 
-    Where the faults amount to a circuit (``faulty_circuit``), as errors do that always occur, that
-    one is evaluated, about as fast as a network; else stage by stage (``hwsim.faults.stages``).
     Frames count from reset: words of FIFOs and windows, and with them the errors, depend on a
-    frame's number. threads: how many; by default as many as the process may use CPUs.
+    frame's number. threads: how many; by default as many as the process may use CPUs. path: see
+    the module text; it changes the speed alone. Raises ChipError for a path that is not known,
+    and for ``circuit`` where the faults have none.
     """
 
-    def __init__(self, faults: DesignFaults, threads: int | None = None):
+    def __init__(
+        self, faults: DesignFaults, threads: int | None = None, *, path: EvaluationPath = "auto"
+    ):
+        if path not in get_args(EvaluationPath):
+            raise ChipError(f"path must be {', '.join(get_args(EvaluationPath))}, not {path!r}")
         self.faults = faults
         self.network = faults.pipeline.network
         self.threads = Executor(self.network, threads).threads
+        self.path = path
+        if path == "circuit" and self._executor is None:
+            raise ChipError("these faults have no circuit: evaluate them with path 'auto'")
 
     @cached_property
     def _executor(self) -> Executor | None:
-        circuit = faulty_circuit(self.faults)
+        """Of the circuit; None where stages are evaluated one by one."""
+        circuit = faulty_circuit(self.faults) if self.path in ("auto", "circuit") else None
         return None if circuit is None else Executor(circuit, self.threads)
 
     @cached_property
     def _stages(self) -> dict[str, StageEvaluator]:
         stages = self.faults.pipeline.stages
-        return {stage.name: StageEvaluator(self.faults, stage) for stage in stages}
+        by_step = self.path == "steps"
+        return {s.name: StageEvaluator(self.faults, s, by_step) for s in stages}
 
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
         """What leaves the accelerator, the output FIFO included: int64 as ``Executor.run``.
@@ -77,7 +103,7 @@ class FaultyExecutor:
     def links(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
         """What every FIFO passes on, by name of the FIFO, each in the shape of its tensor.
 
-        int64; arguments and errors as ``run``.
+        int64; arguments and errors as ``run``. A circuit has no links: stages are evaluated.
         """
         found = self._by_block(x, first_frame, lambda block: block.links)
         types = self.network.types

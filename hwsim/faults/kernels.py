@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from hwsim.cells import failing_cells_jit, masks_in_access_jit, read_cells_jit
 from hwsim.jit import njit
 from hwsim.lowvoltage.transient import ALWAYS, errs_now
 
@@ -25,7 +26,7 @@ class Cells(NamedTuple):
     """The failing cells of a memory, field by field (``hwsim.accelerator.fields``).
 
     present: clear for a memory without any. first: int64 [words + 1], the failing fields of word w
-    are entries first[w] .. first[w + 1] - 1 of field, keep, put and flip (``FieldMasks``).
+    are entries first[w] .. first[w + 1] - 1 of field, keep and flip (``FieldMasks``).
     start: lowest bit of every field of a word. keys: uint64 [banks]. errs: accesses out of 256.
     """
 
@@ -33,7 +34,6 @@ class Cells(NamedTuple):
     first: np.ndarray
     field: np.ndarray
     keep: np.ndarray
-    put: np.ndarray
     flip: np.ndarray
     start: np.ndarray
     keys: np.ndarray
@@ -41,9 +41,7 @@ class Cells(NamedTuple):
 
 
 _NONE = np.zeros(1, np.int64)
-HEALTHY = Cells(
-    False, _NONE, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(1, np.uint64), int(ALWAYS)
-)
+HEALTHY = Cells(False, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(1, np.uint64), int(ALWAYS))
 
 
 class Geometry(NamedTuple):
@@ -89,13 +87,13 @@ def extend(value, bits, signed):
 
 
 @njit
-def read_field(stored, keep, put, flip, start, key, access, errs):
+def read_field(stored, keep, flip, start, key, access, errs):
     """A failing field as it is read; bits of ``stored`` and the result above it mean nothing.
 
-    keep, put, flip: of its bits. start: its lowest bit in the word. key: of the bank.
+    keep, flip: of its bits. start: its lowest bit in the word. key: of the bank.
     """
     if errs < ALWAYS:
-        failing = ~keep | flip
+        failing = failing_cells_jit(keep, flip)
         erring = 0
         for bit in range(64):
             if failing >> bit == 0:
@@ -103,16 +101,16 @@ def read_field(stored, keep, put, flip, start, key, access, errs):
             at = np.uint64(start + bit)
             if failing >> bit & 1 and errs_now(key, np.uint64(access), at, np.uint64(errs)):
                 erring |= 1 << bit
-        keep, put, flip = keep | ~erring, put & erring, flip & erring
-    return ((stored & keep) | put) ^ flip
+        keep, flip = masks_in_access_jit(keep, flip, erring)
+    return read_cells_jit(stored, keep, flip)
 
 
 @njit
 def read(cells, entry, stored, bank, access):
     """Entry ``entry`` of the failing fields of a memory, as ``read_field``."""
     start, key = cells.start[cells.field[entry]], cells.keys[bank]
-    keep, put, flip = cells.keep[entry], cells.put[entry], cells.flip[entry]
-    return read_field(stored, keep, put, flip, start, key, access, cells.errs)
+    keep, flip = cells.keep[entry], cells.flip[entry]
+    return read_field(stored, keep, flip, start, key, access, cells.errs)
 
 
 @njit
@@ -184,7 +182,7 @@ def _parts(cells):
 
     Named tuples passed on inside the loop made it up to 1.7 times as slow.
     """
-    return cells.first, cells.field, cells.keep, cells.put, cells.flip, cells.start, cells.keys
+    return cells.first, cells.field, cells.keep, cells.flip, cells.start, cells.keys
 
 
 @njit
@@ -194,7 +192,7 @@ def _read_weights(stores, tapped, form, parts, errs, word, access, tap, weight, 
     stores: ``tap``, ``weight`` and ``fields`` of ``Weights``. parts: of the failing cells.
     """
     taps_stored, weights_stored, fields = stores
-    first, field, keep, put, flip, start, keys = parts
+    first, field, keep, flip, start, keys = parts
     outputs, inputs, positions = weight.shape[1:]
     for o in range(outputs):
         for i in range(inputs):
@@ -206,9 +204,7 @@ def _read_weights(stores, tapped, form, parts, errs, word, access, tap, weight, 
         f = field[k]
         pair, part = f // slot, f % slot
         o, i = pair // inputs, pair % inputs
-        seen = read_field(
-            fields[word, f], keep[k], put[k], flip[k], start[f], keys[0], access, errs
-        )
+        seen = read_field(fields[word, f], keep[k], flip[k], start[f], keys[0], access, errs)
         if tapped and part == 0:
             tap[0, o, i] = min(seen, taps)
         else:
@@ -301,7 +297,7 @@ def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, tota
     stores = stored_tap, stored_weight, weights.fields
     form = weights.integer, weights.bits, weights.exponent_bits, weights.zero
     tapped, parts, changing_errs = weights.tapped, _parts(changing), changing.errs
-    field, keep, put, flip = window.field, window.keep, window.put, window.flip
+    field, keep, flip = window.field, window.keep, window.flip
     start, keys, errs = window.start, window.keys, window.errs
     for n in range(len(x)):
         for pixel in range(pixels):
@@ -331,9 +327,7 @@ def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, tota
                     at, k, bank = hits[s, m, 0], hits[s, m, 1], hits[s, m, 2]
                     y, z, lane = top + dy[at], left + dx[at], field[k]
                     stored = x[n, y, z, s, lane]
-                    seen = read_field(
-                        stored, keep[k], put[k], flip[k], start[lane], keys[bank], step, errs
-                    )
+                    seen = read_field(stored, keep[k], flip[k], start[lane], keys[bank], step, errs)
                     before[m] = stored
                     x[n, y, z, s, lane] = extend(seen, *of)
                 if changes[word]:

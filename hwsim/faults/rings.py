@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import signed, unsigned
+from hwsim.cells import read_cells_jit
 from hwsim.execute.circuit import Change
 from hwsim.execute.layout import Layout
 from hwsim.faults.design import MemoryFaults
@@ -116,7 +117,6 @@ def _bare(faulty: MemoryFaults, places: _Places, t: TensorType, layout: Layout) 
         places.word[word] + lane * layout.channel,
         places.word_room[word] > lane,
         masks.keep[word, lane],
-        masks.put[word, lane],
         masks.flip[word, lane],
         places.unit,
         places.unit_room,
@@ -126,7 +126,7 @@ def _bare(faulty: MemoryFaults, places: _Places, t: TensorType, layout: Layout) 
 
 
 @njit
-def _read_ring(x, turn, lane, at, real, keep, put, flip, unit, room, ring, first, count):  # type: ignore[no-untyped-def]
+def _read_ring(x, turn, lane, at, real, keep, flip, unit, room, ring, first, count):  # type: ignore[no-untyped-def]
     """Every failing field k, wherever it lies: flat tensor x, in place."""
     size, phases, bits, is_signed = ring
     units = len(unit)
@@ -138,7 +138,7 @@ def _read_ring(x, turn, lane, at, real, keep, put, flip, unit, room, ring, first
                 if lane[k] < room[u]:
                     start = unit[u] + at[k]
                     for n in range(phase, count, phases):
-                        seen = ((np.int64(x[start + n]) & keep[k]) | put[k]) ^ flip[k]
+                        seen = read_cells_jit(np.int64(x[start + n]), keep[k], flip[k])
                         x[start + n] = extend(seen, bits, is_signed)
 
 

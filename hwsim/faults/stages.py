@@ -37,6 +37,7 @@ from hwsim.network import (
 )
 
 _WEIGHTED = ("mac", "depthwise")
+_STEPPED = (*_WEIGHTED, "pool", "global_pool")
 
 
 def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
@@ -46,11 +47,11 @@ def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
     masks, fields = faulty.masks, faulty.fields
     word, field = np.nonzero(masks.failing)
     first = np.searchsorted(word, np.arange(len(masks.keep) + 1))
-    keep, put, flip = (mask[word, field] for mask in (masks.keep, masks.put, masks.flip))
+    keep, flip = masks.keep[word, field], masks.flip[word, field]
     keys = np.array(faulty.keys, np.uint64)
     # One layout of every array, so that kernels are compiled once.
     field = np.ascontiguousarray(field)
-    return Cells(True, first, field, keep, put, flip, fields.start, keys, faulty.faults.errs)
+    return Cells(True, first, field, keep, flip, fields.start, keys, faulty.faults.errs)
 
 
 # -- streams ---------------------------------------------------------------------------------------
@@ -106,10 +107,14 @@ def _beat_numbers(stream: Stream, frames: int, first: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class StageEvaluator:
-    """Evaluates one stage of ``faults.pipeline``."""
+    """Evaluates one stage of ``faults.pipeline``.
+
+    by_step: walk through its steps one by one, even where the sums could be taken at once.
+    """
 
     faults: DesignFaults
     stage: Stage
+    by_step: bool = False
 
     def __call__(self, inputs: list[np.ndarray], first: int) -> tuple[np.ndarray, np.ndarray]:
         """What the op yields before the requantizer, and what the stage yields.
@@ -178,6 +183,8 @@ class StageEvaluator:
     def _executor(self) -> Executor | None:
         """Of the op alone; None where no network can have it, with weights as they are read."""
         stage = self.stage
+        if self.by_step and stage.kind in _STEPPED:
+            return None
         op = stage.op
         assert op is not None
         try:

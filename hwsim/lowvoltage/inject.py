@@ -1,8 +1,8 @@
 """Puts errors into integer arrays, and takes them out again.
 
 An array element holds one memory word of 1 to 16 bits, two's complement where it is signed. What
-is read is ``(stored & keep) ^ flip``, masks that only words with errors have: a cell that flips
-has a 1 in ``flip``, one that always reads b has a 0 in ``keep`` and b in ``flip``.
+is read follows from the masks ``keep`` and ``flip`` (``hwsim.cells``), which only words with errors
+have.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hwsim.cells import read_cells, read_cells_jit
 from hwsim.jit import njit
 from hwsim.lowvoltage.chip import ChipError, FaultList
 from hwsim.lowvoltage.transient import ALWAYS, errs_now
@@ -91,7 +92,7 @@ def undo(array: np.ndarray, masks: Masks, stored: np.ndarray) -> None:
 
 def read(value: Any, keep: Any, flip: Any, copies: int) -> Any:
     """What words read, on arrays or tensors of signed integers; ``copies``: ``sign_copies``."""
-    seen = (value & keep) ^ flip
+    seen = read_cells(value, keep, flip)
     return (seen << copies) >> copies if copies else seen
 
 
@@ -160,7 +161,7 @@ def _inject(flat, word, keep, flip, copies, stored):  # type: ignore[no-untyped-
         at = np.uintp(word[i])
         value = flat[at]
         stored[i] = value
-        seen = np.int64((value & keep[i]) ^ flip[i])
+        seen = np.int64(read_cells_jit(value, keep[i], flip[i]))
         if copies:
             seen = (seen << shift) >> shift
         flat[at] = seen

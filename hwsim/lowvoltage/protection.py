@@ -30,6 +30,7 @@ from typing import Self
 
 import numpy as np
 
+from hwsim.cells import read_cells
 from hwsim.errors import HwsimError
 
 CHUNK = 64
@@ -85,22 +86,20 @@ class Protection(ABC):
         """Cells of a protected word relative to those of a bare one."""
         return (bits + self.check_bits(bits)) / bits
 
-    def read(
-        self, stored: np.ndarray, keep: np.ndarray, put: np.ndarray, flip: np.ndarray
-    ) -> np.ndarray:
+    def read(self, stored: np.ndarray, keep: np.ndarray, flip: np.ndarray) -> np.ndarray:
         """What words read as when their cells have errors: uint8 [n, bits], one bit an element.
 
-        stored: uint8 [n, bits] of 0 and 1. keep, put, flip: uint8 [n, bits + check_bits(bits)];
-        a cell reads ``((s & keep) | put) ^ flip``. Raises ProtectionError for other shapes.
+        stored: uint8 [n, bits] of 0 and 1. keep, flip: uint8 [n, bits + check_bits(bits)], masks of
+        the cells (``hwsim.cells``). Raises ProtectionError for other shapes.
         """
         bits = stored.shape[1]
         shape = len(stored), bits + self.check_bits(bits)
-        if {keep.shape, put.shape, flip.shape} != {shape}:
+        if {keep.shape, flip.shape} != {shape}:
             raise ProtectionError(
-                f"{self.name}: keep, put and flip must be {list(shape)} for words of {bits} bits"
+                f"{self.name}: keep and flip must be {list(shape)} for words of {bits} bits"
             )
         code = np.concatenate((stored, self._encode(stored)), axis=1)
-        return self._decode(((code & keep) | put) ^ flip, bits)
+        return self._decode(read_cells(code, keep, flip), bits)
 
 
 @dataclass(frozen=True)

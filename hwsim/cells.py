@@ -1,0 +1,44 @@
+"""How a failing memory cell reads: the one rule, whatever its bits are held in.
+
+======================  ====  ====
+a cell that             keep  flip
+======================  ====  ====
+is sound                1     0
+reads the opposite      1     1
+always reads 0          0     0
+always reads 1          0     1
+======================  ====  ====
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hwsim.jit import njit
+
+
+def read_cells(stored: Any, keep: Any, flip: Any) -> Any:
+    """What cells read, bit by bit: of integers, NumPy arrays, torch tensors or Amaranth values.
+
+    stored: what the cells hold. keep, flip: their masks; see the table in the module text.
+    """
+    return (stored & keep) ^ flip
+
+
+def failing_cells(keep: Any, flip: Any) -> Any:
+    """The bits whose cells are not sound: of integers, NumPy arrays or torch tensors.
+
+    Bits above those of the masks are those of ``~keep``.
+    """
+    return ~keep | flip
+
+
+def masks_in_access(keep: Any, flip: Any, erring: Any) -> tuple[Any, Any]:
+    """The masks ``keep`` and ``flip`` in an access in which only the cells in ``erring`` err."""
+    return keep | ~erring, flip & erring
+
+
+read_cells_jit = njit(read_cells)
+failing_cells_jit = njit(failing_cells)
+masks_in_access_jit = njit(masks_in_access)
+"""The same functions, from the same text, for kernels."""
