@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwsim.accelerator.fields import ONES, Fields
-from hwsim.cells import failing_cells, read_cells
+from hwsim.cells import failing_cells
 from hwsim.lowvoltage.chip import FaultList
 
 
@@ -25,12 +25,6 @@ class FieldMasks:
     def failing(self) -> np.ndarray:
         """Bits that fail, int64 [words, fields]."""
         return failing_cells(self.keep, self.flip)
-
-    def read(self, stored: np.ndarray) -> np.ndarray:
-        """``stored`` [words, ...], as many fields as there are masks, as it is read."""
-        shape = stored.shape
-        flat = stored.reshape(len(stored), -1)
-        return read_cells(flat, self.keep, self.flip).reshape(shape)
 
 
 def field_masks(fields: Fields, faults: FaultList) -> FieldMasks:
