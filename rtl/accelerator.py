@@ -6,7 +6,18 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from hwsim.accelerator import Pipeline
+from hwsim.accelerator import Pipeline, StageKind
+from hwsim.accelerator.kinds import (
+    ADD,
+    ARGMAX,
+    DEPTHWISE,
+    FORK,
+    GLOBAL_POOL,
+    MAC,
+    POOL,
+    REQUANTIZE,
+    RESIZE,
+)  # fmt: skip
 from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.faults import DesignFaults
 from hwsim.rtl.faults import check_faults
@@ -18,16 +29,16 @@ from hwsim.rtl.resize import ResizeStage
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import index, named
 
-STAGES: dict[str, type[StageComponent]] = {
-    "mac": MacStage,
-    "depthwise": DepthwiseStage,
-    "pool": PoolStage,
-    "global_pool": GlobalPoolStage,
-    "add": AddStage,
-    "requantize": PassStage,
-    "fork": PassStage,
-    "argmax": ArgMaxStage,
-    "resize": ResizeStage,
+STAGES: dict[StageKind, type[StageComponent]] = {
+    MAC: MacStage,
+    DEPTHWISE: DepthwiseStage,
+    POOL: PoolStage,
+    GLOBAL_POOL: GlobalPoolStage,
+    ADD: AddStage,
+    REQUANTIZE: PassStage,
+    FORK: PassStage,
+    ARGMAX: ArgMaxStage,
+    RESIZE: ResizeStage,
 }
 """Component of each kind of stage."""
 

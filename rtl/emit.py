@@ -336,12 +336,12 @@ def _stage(stage: Stage) -> dict[str, Any]:
     timing = stage.timing
     return {
         "name": stage.name,
-        "kind": stage.kind,
+        "kind": stage.kind.name,
         "op": stage.op.kind if stage.op else None,
         "tensors": list(stage.tensors),
-        "pe": stage.output.lanes if stage.kind == "mac" else 1,
+        "pe": stage.pe,
         "simd": stage.inputs[0].lanes,
-        "weights": stage.fold.weights if stage.kind in ("mac", "depthwise") else None,
+        "weights": stage.weights,
         "latency_cycles": timing.latency,
         "busy_cycles_per_frame": timing.frame_steps,
         "ideal_interval_cycles": timing.ideal_interval,

@@ -115,7 +115,7 @@ def _layer(pipeline: Pipeline, fifo: Fifo) -> str:
         return "the input"
     stage = pipeline.stage(fifo.producer)
     tensor = fifo.stream.tensor
-    kind = stage.op.kind if stage.op is not None else stage.kind
+    kind = stage.op.kind if stage.op is not None else stage.kind.name
     after = f", tensor {tensor}" if tensor != stage.name else ""
     return f"layer {stage.name} ({kind}{after})"
 

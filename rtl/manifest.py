@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from hwsim.accelerator.folding import FoldRecord
+from hwsim.accelerator.fold import FoldRecord
 from hwsim.errors import StorageError
 from hwsim.faults.record import FaultRecord
 from hwsim.files import Count, Document, Sha256, Version1, read_json

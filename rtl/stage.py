@@ -10,8 +10,8 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.fields import store_image
-from hwsim.accelerator.pipeline import Stage
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.stage import Stage
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
 from hwsim.rtl.control import StreamControl, WindowControl

@@ -12,6 +12,7 @@ from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Fold, auto_fold, build_pipeline, is_mac
 from hwsim.accelerator.folding import stage_ops
+from hwsim.accelerator.kinds import RESIZE
 from hwsim.errors import MappingError
 from hwsim.network import (
     Add,
@@ -77,7 +78,7 @@ def test_lanes_beyond_the_fewest_save_resizes(seed: int, factor: float) -> None:
 
 
 def count_resizes(network: Network, folding: dict[str, Fold]) -> int:
-    return sum(stage.kind == "resize" for stage in build_pipeline(network, folding).stages)
+    return sum(stage.kind is RESIZE for stage in build_pipeline(network, folding).stages)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -139,7 +140,7 @@ def test_a_residual_network_is_balanced_without_resizes_in_its_body() -> None:
     # All 3x3 convolutions but the stem and the two that halve the map, which have half the work.
     assert len(busiest) >= 16
     assert all(folding[f"s{n}b{b}b"] == Fold(4, 4) for n in range(3) for b in range(3))
-    assert sum(stage.kind == "resize" for stage in pipeline.stages) <= 4
+    assert sum(stage.kind is RESIZE for stage in pipeline.stages) <= 4
     slowest = smallest_interval(network)
     assert slowest == 32 * 32
     assert build_pipeline(network, auto_fold(network, slowest)).ideal_interval == slowest

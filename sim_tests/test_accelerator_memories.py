@@ -10,15 +10,16 @@ from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import Fold, MemoryInfo, Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.fields import STORES, image
+from hwsim.accelerator.kinds import GLOBAL_POOL, MAC, RESIZE
 from hwsim.accelerator.memories import ROLES, STYLES
 from hwsim.network import INPUT, evaluate
 
 FRAMES = 2
 
 REGISTERS = {
-    "mac": r"accumulator_\d+",
-    "global_pool": r"running_\d+_\d+",
-    "resize": r"pixel_\d+_\d+",
+    MAC: r"accumulator_\d+",
+    GLOBAL_POOL: r"running_\d+_\d+",
+    RESIZE: r"pixel_\d+_\d+",
 }
 """Names of the registers that make up a memory, by kind of stage."""
 

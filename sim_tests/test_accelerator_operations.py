@@ -14,6 +14,7 @@ import pytest
 from amaranth.back import rtlil
 
 from hwsim.accelerator import Fold, Stage, build_pipeline, count_operations
+from hwsim.accelerator.kinds import ARGMAX, DEPTHWISE, GLOBAL_POOL, MAC
 from hwsim.network import (
     Add,
     Alphabet,
@@ -194,17 +195,17 @@ def check(kind: str, seed: int) -> None:
     built, steps = cells(stage), stage.timing.frame_steps
     for name in ("multiply", "add", "negate", "compare"):
         assert counted(stage, name) == built.count(name) * steps, name
-    exact = stage.kind not in ("mac", "depthwise", "global_pool")
+    exact = stage.kind not in (MAC, DEPTHWISE, GLOBAL_POOL)
     for name in ("add", "negate", "compare"):
         # Cells are as wide as any weights of the alphabet ask, operations as these weights do.
         pairs = list(zip(widths(stage, name), built.widths(name), strict=True))
         assert all(mine == found if exact else mine <= found for mine, found in pairs), name
-    if stage.kind in ("global_pool", "argmax"):
+    if stage.kind in (GLOBAL_POOL, ARGMAX):
         # Here each comparison selects; the registers that hold the best have selects besides.
         assert counted(stage, "select") in (0, counted(stage, "compare"))
         return
     accumulators = 0
-    if stage.kind == "mac" and stage.timing.steps > 1:
+    if stage.kind is MAC and stage.timing.steps > 1:
         # Not counted: starting afresh, holding, and the reset.
         accumulators = 3 * stage.fold.pe
     # Nor putting zeros outside the image, where the window is turned into place.

@@ -12,6 +12,7 @@ from support.amaranth_run import check, random_folding, run
 from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import Pipeline, build_pipeline, simulate
+from hwsim.accelerator.kinds import RESIZE
 from hwsim.accelerator.ring import MULTIPLES, pace
 from hwsim.network import evaluate
 
@@ -37,7 +38,7 @@ def with_rings(pipeline: Pipeline, rng: np.random.Generator) -> Pipeline:
     stages = []
     for stage in pipeline.stages:
         t = stage.timing
-        if not t.streaming and stage.kind != "resize":
+        if not t.streaming and stage.kind is not RESIZE:
             rows = int(rng.choice(MULTIPLES)) * t.kernel[0]
             stage = replace(stage, timing=replace(t, row_slots=rows))
         stages.append(stage)
@@ -57,7 +58,7 @@ def test_no_ring_is_higher_than_the_interval_asks(seed: int) -> None:
     pipeline = random_pipeline(seed, Limits(channels=6, size=9, blocks=4))
     for stage in pipeline.stages:
         t = stage.timing
-        if t.streaming or stage.kind == "resize":
+        if t.streaming or stage.kind is RESIZE:
             continue
         heights = [m * t.kernel[0] for m in MULTIPLES]
         assert t.row_slots in heights
@@ -72,7 +73,7 @@ def test_pace_is_that_of_the_stage_among_idle_neighbours(seed: int) -> None:
     pipeline = with_rings(random_pipeline(seed, Limits(channels=6, size=8, blocks=2)), rng)
     paces = [
         stage.timing.ideal_interval
-        if stage.timing.streaming or stage.kind == "resize"
+        if stage.timing.streaming or stage.kind is RESIZE
         else pace(stage.timing)
         for stage in pipeline.stages
     ]

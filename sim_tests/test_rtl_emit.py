@@ -13,7 +13,15 @@ from support.amaranth_run import random_depths, random_folding, to_beats
 from support.emitted import tiny_images, tiny_network, tiny_pipeline
 from support.random_networks import Limits, random_input, random_network
 
-from hwsim.accelerator import DeadlockError, Fold, Pipeline, Stream, build_pipeline, simulate
+from hwsim.accelerator import (
+    DeadlockError,
+    Fold,
+    Pipeline,
+    StageKind,
+    Stream,
+    build_pipeline,
+    simulate,
+)
 from hwsim.accelerator.beats import pack, unpack, valid_bits
 from hwsim.errors import MappingError, NetworkError, OutputError, StorageError
 from hwsim.network import TensorType, evaluate, network_hash
@@ -207,7 +215,7 @@ def mapped(seed: int) -> Pipeline | None:
         return None
 
 
-def yosys_reads(seed: int, folder: Path) -> set[str]:
+def yosys_reads(seed: int, folder: Path) -> set[StageKind]:
     """Generate network ``seed`` and let Yosys check it; returns its kinds of stages."""
     pipeline = mapped(seed)
     if pipeline is None:

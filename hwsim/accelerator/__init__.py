@@ -10,17 +10,12 @@ from hwsim.accelerator.cycles import (
 )
 from hwsim.accelerator.depths import smallest_depths
 from hwsim.accelerator.energy import EnergyPart, EnergyReport, Prices, estimate_energy
-from hwsim.accelerator.folding import Fold, is_depthwise, is_mac
+from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
+from hwsim.accelerator.kinds import StageKind
 from hwsim.accelerator.memories import MemoryInfo, memory_list
 from hwsim.accelerator.operations import Operation, count_operations
-from hwsim.accelerator.pipeline import (
-    DEFAULT_DEPTH,
-    Fifo,
-    Pipeline,
-    Stage,
-    Stream,
-    build_pipeline,
-)
+from hwsim.accelerator.pipeline import DEFAULT_DEPTH, Pipeline, build_pipeline
+from hwsim.accelerator.stage import Fifo, Stage, Stream
 from hwsim.accelerator.timeline import Timeline, steady_timeline, timeline
 from hwsim.accelerator.timing import Timing
 
@@ -35,6 +30,7 @@ __all__ = [
     "Pipeline",
     "Stage",
     "StageCycles",
+    "StageKind",
     "Stream",
     "Timeline",
     "Timing",

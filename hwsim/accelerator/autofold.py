@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac
+from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
+from hwsim.accelerator.folding import check_folding
 from hwsim.errors import MappingError
 from hwsim.network import INPUT, Add, Flatten, Linear, Network, Op, TensorType
 

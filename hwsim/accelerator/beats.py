@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hwsim.accelerator.pipeline import Stream
+from hwsim.accelerator.stage import Stream
 
 
 def pack_bits(stream: Stream, x: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.accelerator.cycles import DeadlockError, simulate
-from hwsim.accelerator.pipeline import Fifo, Pipeline
+from hwsim.accelerator.pipeline import Pipeline
+from hwsim.accelerator.stage import Fifo
 from hwsim.accelerator.timing import SHALLOW_FIFO
 from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.errors import MappingError

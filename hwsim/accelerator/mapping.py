@@ -15,7 +15,7 @@ from hwsim.accelerator import (
     build_pipeline,
     smallest_depths,
 )
-from hwsim.accelerator.folding import FoldRecord
+from hwsim.accelerator.fold import FoldRecord
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.errors import MappingError
 from hwsim.files import Document

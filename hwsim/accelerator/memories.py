@@ -27,9 +27,12 @@ Where op and requantizer share a stage, both memories carry the name of the stag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
-from hwsim.accelerator.pipeline import Fifo, Pipeline, Stage
+from hwsim.accelerator.kinds import Accumulator, Window
+from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.stage import Fifo, Stage
 from hwsim.accelerator.weights import weight_store
 
 ROLES = ("weight", "window", "constants", "fifo", "accumulator")
@@ -92,7 +95,7 @@ def _window(stage: Stage) -> MemoryInfo | None:
     if t.streaming:
         return None
     name, bits = f"{stage.name}.window", stage.inputs[0].bits
-    if stage.kind == "resize":
+    if stage.kind.window is Window.PIXELS:
         words, reads = t.row_slots * t.beats, t.out_rows * t.out_cols * _resize_reads(stage)
         return MemoryInfo(
             name, "window", stage.name, words, bits, "registers", reads, t.input_beats
@@ -167,25 +170,24 @@ def _store(
 
 
 def _accumulator(stage: Stage) -> MemoryInfo | None:
-    t = stage.timing
-    bits = stage.accumulator.bits
-    name = f"{stage.name}.accumulator"
-    if stage.kind == "mac" and t.steps > 1:
-        # The first step of a group ignores what is there.
-        reads = t.frame_steps // t.steps * (t.steps - 1)
-        bits *= stage.fold.pe
-        return MemoryInfo(
-            name, "accumulator", stage.name, 1, bits, "registers", reads, t.frame_steps
-        )
-    if stage.kind == "global_pool":
-        # A ring of registers: all words move with each beat; the first pixel starts afresh.
-        bits *= stage.output.lanes
-        writes = t.frame_steps * t.steps
-        reads = t.frame_steps - t.steps
-        return MemoryInfo(
-            name, "accumulator", stage.name, t.steps, bits, "registers", reads, writes
-        )
-    return None
+    t, name = stage.timing, f"{stage.name}.accumulator"
+    match stage.kind.accumulator:
+        case Accumulator.NONE:
+            return None
+        case Accumulator.GROUP:
+            if t.steps == 1:
+                return None
+            # The first step of a group ignores what is there.
+            words, lanes = 1, stage.fold.pe
+            reads, writes = t.frame_steps // t.steps * (t.steps - 1), t.frame_steps
+        case Accumulator.FRAME:
+            # A ring of registers: all words move with each beat; the first pixel starts afresh.
+            words, lanes = t.steps, stage.output.lanes
+            reads, writes = t.frame_steps - t.steps, t.frame_steps * t.steps
+        case _:
+            assert_never(stage.kind.accumulator)
+    bits = lanes * stage.accumulator.bits
+    return MemoryInfo(name, "accumulator", stage.name, words, bits, "registers", reads, writes)
 
 
 def _fifo(fifo: Fifo) -> MemoryInfo:

@@ -13,114 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
-from hwsim.accelerator.folding import Fold, check_folding, is_depthwise, is_mac, rider
+from hwsim.accelerator.fold import Fold
+from hwsim.accelerator.folding import check_folding, rider
+from hwsim.accelerator.kinds import FORK, RESIZE, StageKind, Window, kind_of
+from hwsim.accelerator.kinds.kind import requantize_latency
 from hwsim.accelerator.ring import size_ring
-from hwsim.accelerator.timing import (
-    WEIGHT_READ,
-    Timing,
-    fifo_latency,
-    tree_registers,
-    window_read,
-)
+from hwsim.accelerator.stage import Fifo, Stage, Stream
 from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.errors import MappingError
-from hwsim.network import (
-    INPUT,
-    Add,
-    ArgMax,
-    Conv2d,
-    Flatten,
-    GlobalAvgPool,
-    GlobalMaxPool,
-    Linear,
-    MaxPool2d,
-    MuxConv2d,
-    Network,
-    Op,
-    Requantize,
-    TensorType,
-)
-from hwsim.network.ops import AvgPool2d
+from hwsim.network import INPUT, Flatten, Network, Op, Requantize
 from hwsim.schema import suggestion
 
 DEFAULT_DEPTH = 16
-
-
-@dataclass(frozen=True)
-class Stream:
-    """How a tensor travels: pixels in raster order, ``ceil(channels / lanes)`` beats a pixel.
-
-    Lane l of beat g of a pixel is channel ``g * lanes + l``; lanes past the last channel carry
-    unspecified values. ``type`` is the map as it was before any Flatten; ``flat`` tells that the
-    tensor counts as the vector of its values.
-    """
-
-    tensor: str
-    type: TensorType
-    lanes: int
-    flat: bool = False
-
-    @property
-    def beats(self) -> int:
-        """Beats per pixel."""
-        return -(-self.type.channels // self.lanes)
-
-    @property
-    def frame_beats(self) -> int:
-        return self.beats * self.type.height * self.type.width
-
-    @property
-    def bits(self) -> int:
-        """Width of a beat."""
-        return self.lanes * self.type.bits
-
-
-@dataclass(frozen=True)
-class Fifo:
-    """One link: ``producer`` and ``consumer`` are stage names, or the pipeline's ends."""
-
-    name: str
-    producer: str
-    consumer: str
-    stream: Stream
-    depth: int
-
-    @property
-    def latency(self) -> int:
-        return fifo_latency(self.depth)
-
-
-@dataclass(frozen=True, eq=False)
-class Stage:
-    """One stage: ``op`` is what it computes (None: resize, fork), ``requantize`` rides at its end.
-
-    kind: mac, depthwise, pool, global_pool, add, requantize, argmax, resize or fork.
-    inputs: streams it reads, in the op's order. accumulator: what ``op`` yields, before the
-    requantizer. output: the stream it yields.
-    """
-
-    name: str
-    kind: str
-    op: Op | None
-    requantize: Requantize | None
-    fold: Fold
-    inputs: tuple[Stream, ...]
-    accumulator: TensorType
-    output: Stream
-    timing: Timing
-
-    @property
-    def rider(self) -> Requantize | None:
-        """The requantizer at the stage's end, which may be all that the stage does."""
-        return self.op if isinstance(self.op, Requantize) else self.requantize
-
-    @property
-    def tensors(self) -> tuple[str, ...]:
-        """Network tensors that this stage computes, in order."""
-        ops = (op for op in (self.op, self.requantize) if op is not None)
-        return tuple(op.name for op in ops)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,21 +182,16 @@ class _Builder:
     def _fork_input(self) -> None:
         """The input enters one FIFO only: behind it, a stage hands it to all who read it."""
         _, stream = self.streams[INPUT]
-        timing = Timing(
-            stream.type.height,
-            stream.type.width,
-            stream.beats,
-            latency=1,
-            steps=stream.beats,
-            need=tuple(range(stream.beats)),
-        )
         name = self.stage_names.new("fork")
         self._link(self.source, name, stream)
-        fold = Fold(1, stream.lanes)
-        self.stages.append(
-            Stage(name, "fork", None, None, fold, (stream,), stream.type, stream, timing)
-        )
+        self._between(name, FORK, stream, stream)
         self.streams[INPUT] = (name, stream)
+
+    def _between(self, name: str, kind: StageKind, x: Stream, y: Stream) -> None:
+        """A stage of no op, from ``x`` to ``y``."""
+        fold = Fold(1, y.lanes)
+        timing = kind.timing(None, fold, x, y, 0)
+        self.stages.append(Stage(name, kind, None, None, fold, (x,), x.type, y, timing))
 
     def _link(self, producer: str, consumer: str, stream: Stream) -> None:
         name = self.fifo_names.new(f"{stream.tensor}__{consumer}")
@@ -307,12 +207,7 @@ class _Builder:
         narrow = replace(stream, lanes=lanes)
         name = self.stage_names.new(f"resize_{consumer}")
         self._link(producer, name, stream)
-        timing = _resize(stream, narrow)
-        self.stages.append(
-            Stage(
-                name, "resize", None, None, Fold(1, lanes), (stream,), stream.type, narrow, timing
-            )
-        )
+        self._between(name, RESIZE, stream, narrow)
         self._link(name, consumer, narrow)
         return narrow
 
@@ -321,25 +216,23 @@ class _Builder:
         if fold is None:
             fold = Fold(1, self.streams[op.inputs[0]][1].lanes)
         inputs = tuple(self._read(name, op.name, fold.simd) for name in op.inputs)
-        self._check_flat(op, inputs)
-        fold = replace(fold, simd=inputs[0].lanes)
-        x = inputs[0]
-        kind = _kind(op)
+        kind, x = kind_of(op), inputs[0]
+        self._check_flat(op, kind, inputs)
+        fold = replace(fold, simd=x.lanes)
         last = requantize.name if requantize else op.name
+        flat = x.flat and kind.keeps_flat
         out_type = self.network.types[last]
-        flat = x.flat and kind == "requantize"
         if flat:
             out_type = replace(x.type, bits=out_type.bits, signed=out_type.signed)
-        lanes = {"mac": fold.pe, "argmax": 1}.get(kind, x.lanes)
-        output = Stream(last, out_type, lanes, flat)
-        timing = _timing(op, kind, fold, x, requantize, output)
-        result = x.type if kind == "requantize" else self.network.types[op.name]
+        output = Stream(last, out_type, kind.output_lanes(fold, x), flat)
+        timing = kind.timing(op, fold, x, output, requantize_latency(requantize))
+        result = x.type if isinstance(op, Requantize) else self.network.types[op.name]
         stage = Stage(op.name, kind, op, requantize, fold, inputs, result, output, timing)
         self.stages.append(stage)
         self.streams[last] = (op.name, output)
 
-    def _check_flat(self, op: Op, inputs: tuple[Stream, ...]) -> None:
-        if any(x.flat for x in inputs) and not isinstance(op, (Linear, ArgMax, Requantize)):
+    def _check_flat(self, op: Op, kind: StageKind, inputs: tuple[Stream, ...]) -> None:
+        if any(x.flat for x in inputs) and not kind.reads_flat(op):
             raise MappingError(
                 f"{op.kind} cannot read a flattened map, which streams pixel by pixel; "
                 "put Linear, Requantize or ArgMax after Flatten",
@@ -349,119 +242,6 @@ class _Builder:
 
 def _with_ring(stage: Stage, interval: int) -> Stage:
     """``stage`` with rows enough in its input ring to take a frame every ``interval`` cycles."""
-    if stage.timing.streaming or stage.kind == "resize":
+    if stage.timing.streaming or stage.kind.window is not Window.RING:
         return stage
     return replace(stage, timing=size_ring(stage.timing, interval))
-
-
-def _kind(op: Op) -> str:
-    if is_mac(op):
-        if isinstance(op, Conv2d) and op.groups != 1:
-            raise MappingError(
-                f"grouped convolution with {op.groups} groups is not mapped; "
-                "use groups 1, or as many groups as input and output channels",
-                op=op.name,
-            )
-        return "mac"
-    if is_depthwise(op):
-        return "depthwise"
-    kinds = {
-        MaxPool2d: "pool",
-        AvgPool2d: "pool",
-        GlobalMaxPool: "global_pool",
-        GlobalAvgPool: "global_pool",
-        Add: "add",
-        Requantize: "requantize",
-        ArgMax: "argmax",
-    }
-    if type(op) not in kinds:
-        raise MappingError(f"{op.kind} has no stage", op=op.name)
-    return kinds[type(op)]
-
-
-def requantize_latency(op: Requantize | None) -> int:
-    """Cycles of a requantizer: multiply (unless all multipliers are 1), add, clamp."""
-    if op is None:
-        return 0
-    return 2 if (op.multiplier == 1).all() else 3
-
-
-def mac_terms(op: Op, simd: int) -> int:
-    """Products that one output lane adds in one step."""
-    return simd * (op.kernel[0] * op.kernel[1] if isinstance(op, Conv2d) else 1)
-
-
-def _timing(
-    op: Op, kind: str, fold: Fold, x: Stream, requantize: Requantize | None, output: Stream
-) -> Timing:
-    rows, cols, beats = x.type.height, x.type.width, x.beats
-    tail = requantize_latency(requantize)
-    each: dict[str, Any] = {"steps": beats, "need": tuple(range(beats))}
-    if kind == "requantize":
-        assert isinstance(op, Requantize)
-        # One cycle fetches the channel's constants, which riders find fetched already.
-        return Timing(rows, cols, beats, 1 + requantize_latency(op), **each)
-    if kind == "add":
-        return Timing(rows, cols, beats, 1 + tail, **each)
-    if kind == "global_pool":
-        return Timing(rows, cols, beats, 2 + tail, emit_last_pixel=True, **each)
-    if kind == "argmax":
-        latency = 2 + tree_registers(x.lanes)
-        return Timing(rows, cols, beats, latency, emit_last_pixel=True, emit_last_step=True, **each)
-    if kind == "mac":
-        return _mac_timing(op, fold, x, tail, output)
-    assert isinstance(op, (Conv2d, MaxPool2d, AvgPool2d))
-    pad = op.pad if isinstance(op, Conv2d) else (0, 0)
-    terms = op.kernel[0] * op.kernel[1]
-    product = int(kind == "depthwise")
-    latency = window_read(op.kernel) + product + tree_registers(terms) + tail
-    return Timing(
-        rows,
-        cols,
-        beats,
-        latency,
-        op.kernel,
-        op.stride,
-        pad,
-        op.kernel[0],
-        **each,
-    )
-
-
-def _mac_timing(op: Op, fold: Fold, x: Stream, tail: int, output: Stream) -> Timing:
-    rows, cols, beats = x.type.height, x.type.width, x.beats
-    groups = -(-output.type.channels // fold.pe)
-    kernel, stride, pad = (1, 1), (1, 1), (0, 0)
-    if isinstance(op, (MuxConv2d, Conv2d)):
-        kernel, stride, pad = op.kernel, op.stride, op.pad
-    whole = isinstance(op, Linear)
-    if whole:
-        rows, cols, beats = 1, 1, x.frame_beats
-    accumulate = int(beats > 1)
-    pointwise = kernel == (1, 1) and stride == (1, 1)
-    if pointwise:
-        # A window of one pixel does not look at its neighbours: the rows may as well be pixels.
-        rows, cols = rows * cols, 1
-    streaming = pointwise and groups == 1
-    fetch = WEIGHT_READ if streaming else window_read(kernel)
-    latency = fetch + 1 + tree_registers(mac_terms(op, fold.simd)) + accumulate + tail
-    return Timing(
-        rows,
-        cols,
-        beats,
-        latency,
-        kernel,
-        stride,
-        pad,
-        row_slots=0 if streaming else kernel[0],
-        groups=groups,
-        steps=beats,
-        need=tuple(range(beats)),
-        emit_last_step=True,
-    )
-
-
-def _resize(x: Stream, y: Stream) -> Timing:
-    need = tuple((min((t + 1) * y.lanes, x.type.channels) - 1) // x.lanes for t in range(y.beats))
-    pixels = x.type.height * x.type.width
-    return Timing(pixels, 1, x.beats, 1, row_slots=2, steps=y.beats, need=need)

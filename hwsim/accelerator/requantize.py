@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.accelerator.pipeline import Stage
+from hwsim.accelerator.stage import Stage
 from hwsim.network import bits_for
 
 
@@ -56,7 +56,7 @@ def requantize_store(stage: Stage) -> RequantizeStore | None:
     pixels = len(bias) // channels
     # An op that walks its output channels in groups counts them in `group`, all others in `n`;
     # a flattened map has constants of its own in every pixel.
-    index = "group" if stage.kind == "mac" else "n"
+    index = "group" if stage.kind.by_pe else "n"
     if pixels > 1:
         index = "beat"
     return RequantizeStore(

@@ -12,8 +12,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from hwsim.accelerator.pipeline import Stage
-from hwsim.network import Alphabet, Conv2d, Linear, MuxConv2d, tap_bits
+from hwsim.accelerator.stage import Stage
+from hwsim.network import Alphabet, Linear, MuxConv2d, Weighted, tap_bits
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def arrange(stage: Stage, array: np.ndarray) -> np.ndarray:
 
     [outputs, inputs, positions] to [words, output lanes, input lanes, positions], int64.
     """
-    return (_depthwise if stage.kind == "depthwise" else _by_step)(stage, array)
+    return (_by_step if stage.kind.by_pe else _by_channel)(stage, array)
 
 
 def _by_step(stage: Stage, array: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ def _by_step(stage: Stage, array: np.ndarray) -> np.ndarray:
     return whole.transpose(0, 2, 1, 3, 4).reshape(-1, stage.fold.pe, *steps.shape[2:])
 
 
-def _depthwise(stage: Stage, array: np.ndarray) -> np.ndarray:
+def _by_channel(stage: Stage, array: np.ndarray) -> np.ndarray:
     x = stage.inputs[0]
     padded = np.zeros((x.beats * x.lanes, array.shape[2]), np.int64)
     padded[: len(array)] = array[:, 0]
@@ -120,7 +120,7 @@ def _depthwise(stage: Stage, array: np.ndarray) -> np.ndarray:
 def weight_store(stage: Stage) -> WeightStore | None:
     """The weight store of ``stage``, or None when its op has no weights."""
     op = stage.op
-    if not isinstance(op, (MuxConv2d, Conv2d, Linear)):
+    if not isinstance(op, Weighted):
         return None
     tap, slot_tap_bits, weight = None, 0, op.weight
     if isinstance(op, MuxConv2d):

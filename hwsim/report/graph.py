@@ -39,7 +39,7 @@ def draw_graph(
     straight, shortcuts = _split(pipeline, row)
     lane_of = _lanes([(row[f.producer], row[f.consumer]) for f in shortcuts])
     x = left + LANE * (max(lane_of, default=-1) + 1) + (12 if shortcuts else 0)
-    texts = {stage.name: words.what(stage) for stage in pipeline.stages}
+    texts = {stage.name: stage.words for stage in pipeline.stages}
     width = max(
         [260.0]
         + [text_width(text, 11) + 24 for text in texts.values()]
@@ -149,10 +149,9 @@ def _shortcut_label(
 
 def _box(stage: Stage, text: str, x: float, y: float, width: float) -> list[Markup]:
     top = y - BOX / 2
-    kind = words.KIND_CLASS.get(stage.kind, "f5")
     return [
         box(x, top, width, BOX, "card", rx=4),
-        box(x, top, 6, BOX, kind, rx=2),
+        box(x, top, 6, BOX, f"f{stage.kind.colour}", rx=2),
         label(x + 14, y - 3, stage.name, "l b"),
         label(x + 14, y + 12, text, "s m"),
     ]
@@ -192,8 +191,8 @@ def draw_pipeline(
             box(bars, y - 6, max(1.0, cycles * scale), 12, "busy"),
             label(bars + cycles * scale + 6, y + 4, integer(cycles), f"n {slowest}".strip()),
         ]
-        if words.has_weights(stage):
-            parts.append(label(columns["weights in"], y + 4, stage.fold.weights, "m"))
+        if stage.weights is not None:
+            parts.append(label(columns["weights in"], y + 4, stage.weights, "m"))
     end = bars + longest * scale + room
     return drawing(parts, end, graph.bottom + 4, "Stages and FIFOs of the pipeline")
 

@@ -47,10 +47,10 @@ def simulate_figures(
     stages = [
         {
             "name": stage.name,
-            "kind": stage.kind,
-            "pe": stage.output.lanes if stage.kind == "mac" else 1,
+            "kind": stage.kind.name,
+            "pe": stage.pe,
             "simd": stage.inputs[0].lanes,
-            "weights": stage.fold.weights if stage.kind in ("mac", "depthwise") else None,
+            "weights": stage.weights,
             "latency_cycles": stage.timing.latency,
             "ideal_interval_cycles": stage.timing.ideal_interval,
             **{key: value for key, value in asdict(seen).items() if key.endswith("_cycles")},

@@ -1,0 +1,113 @@
+"""What hwsim knows of a kind of stage: one record, whose fields all others ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from hwsim.accelerator.fold import Fold
+from hwsim.accelerator.operations import Operation
+from hwsim.accelerator.stage import Stage, Stream
+from hwsim.accelerator.timing import Timing
+from hwsim.network import Op, Requantize
+
+
+class Window(Enum):
+    """Where a stage that does not stream keeps its input."""
+
+    NONE = "none"
+    """Nowhere: stages of this kind always stream."""
+    RING = "ring"
+    """Rows in a ring of memories, one bank for each tap of the kernel."""
+    PIXELS = "pixels"
+    """Two pixels in registers."""
+
+
+class Accumulator(Enum):
+    """What registers a stage adds up in, or compares with, over several steps."""
+
+    NONE = "none"
+    """None: a step yields its results. The best-so-far of an ArgMax does not count."""
+    GROUP = "group"
+    """One for each output lane, over the steps of a group of output channels."""
+    FRAME = "frame"
+    """One for each channel, over the pixels of a frame."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StageKind:
+    """A kind of stage. Every field must be given, so a kind that lacks one cannot be.
+
+    name: in files and in the record ``KINDS``. words: what stages of this kind do, for people.
+    colour: of its boxes in drawings, a number of the report's palette.
+    takes: whether the stage of this op is of this kind; kinds that hwsim puts between stages take
+    no op.
+    takes_rider: a Requantize that alone reads what the op yields is done at the stage's end.
+    reads_flat: whether the op may read a flattened map, which streams pixel by pixel.
+    keeps_flat: the output of a flattened map is a flattened map.
+    by_pe: output lanes are folded by ``pe``; all other kinds work channel by channel.
+    output_lanes: lanes that leave, from fold and input.
+    window: where the input is kept. accumulator: what sums are kept in.
+    timing: the timing contract, from op, fold, input, output, and cycles of the requantizer that
+    rides at the end; the input ring has one kernel height. Raises MappingError for an op that
+    cannot be mapped.
+    operations: those of the datapath in a frame, without turning the window and requantizing.
+
+    The RTL of a kind is ``STAGES`` in ``hwsim.rtl.accelerator``.
+    """
+
+    name: str
+    words: str
+    colour: int
+    takes: Callable[[Op], bool]
+    takes_rider: bool
+    reads_flat: Callable[[Op], bool]
+    keeps_flat: bool
+    by_pe: bool
+    output_lanes: Callable[[Fold, Stream], int]
+    window: Window
+    accumulator: Accumulator
+    timing: Callable[[Op | None, Fold, Stream, Stream, int], Timing]
+    operations: Callable[[Stage], Counter[Operation]]
+
+    def __eq__(self, other: object) -> bool:
+        # For comparisons with names in modules that are on the move.
+        return self is other or self.name == other
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def never(op: Op) -> bool:
+    """No op: for ``takes`` and ``reads_flat``."""
+    return False
+
+
+def same_lanes(fold: Fold, x: Stream) -> int:
+    """Lanes leave as they come: for ``output_lanes``."""
+    return x.lanes
+
+
+def no_operations(stage: Stage) -> Counter[Operation]:
+    """For ``operations`` of stages that only pass values on."""
+    return Counter()
+
+
+def each_beat(x: Stream, latency: int) -> Timing:
+    """Timing of a stage that streams, one beat a step."""
+    beats = x.beats
+    return Timing(
+        x.type.height, x.type.width, beats, latency, steps=beats, need=tuple(range(beats))
+    )
+
+
+def requantize_latency(op: Requantize | None) -> int:
+    """Cycles of a requantizer: multiply (unless all multipliers are 1), add, clamp."""
+    if op is None:
+        return 0
+    return 2 if (op.multiplier == 1).all() else 3

@@ -1,0 +1,105 @@
+"""What a pipeline is made of: streams, the FIFOs that carry them, the stages that they link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwsim.accelerator.fold import Fold
+from hwsim.accelerator.timing import Timing, fifo_latency
+from hwsim.network import Op, Requantize, TensorType, Weighted
+
+if TYPE_CHECKING:
+    from hwsim.accelerator.kinds import StageKind
+
+
+@dataclass(frozen=True)
+class Stream:
+    """How a tensor travels: pixels in raster order, ``ceil(channels / lanes)`` beats a pixel.
+
+    Lane l of beat g of a pixel is channel ``g * lanes + l``; lanes past the last channel carry
+    unspecified values. ``type`` is the map as it was before any Flatten; ``flat`` tells that the
+    tensor counts as the vector of its values.
+    """
+
+    tensor: str
+    type: TensorType
+    lanes: int
+    flat: bool = False
+
+    @property
+    def beats(self) -> int:
+        """Beats per pixel."""
+        return -(-self.type.channels // self.lanes)
+
+    @property
+    def frame_beats(self) -> int:
+        return self.beats * self.type.height * self.type.width
+
+    @property
+    def bits(self) -> int:
+        """Width of a beat."""
+        return self.lanes * self.type.bits
+
+
+@dataclass(frozen=True)
+class Fifo:
+    """One link: ``producer`` and ``consumer`` are stage names, or the pipeline's ends."""
+
+    name: str
+    producer: str
+    consumer: str
+    stream: Stream
+    depth: int
+
+    @property
+    def latency(self) -> int:
+        return fifo_latency(self.depth)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One stage: ``op`` is what it computes (None: resize, fork), ``requantize`` rides at its end.
+
+    kind: what hwsim knows of stages like it (``hwsim.accelerator.kinds``). inputs: streams it
+    reads, in the op's order. accumulator: what ``op`` yields, before the requantizer. output: the
+    stream it yields.
+    """
+
+    name: str
+    kind: StageKind
+    op: Op | None
+    requantize: Requantize | None
+    fold: Fold
+    inputs: tuple[Stream, ...]
+    accumulator: TensorType
+    output: Stream
+    timing: Timing
+
+    @property
+    def rider(self) -> Requantize | None:
+        """The requantizer at the stage's end, which may be all that the stage does."""
+        return self.op if isinstance(self.op, Requantize) else self.requantize
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Network tensors that this stage computes, in order."""
+        ops = (op for op in (self.op, self.requantize) if op is not None)
+        return tuple(op.name for op in ops)
+
+    @property
+    def pe(self) -> int:
+        """Output lanes that are folded; 1 for stages that work channel by channel."""
+        return self.output.lanes if self.kind.by_pe else 1
+
+    @property
+    def weights(self) -> str | None:
+        """Where the weights are: ``memory`` or ``constant``; None without weights."""
+        return self.fold.weights if isinstance(self.op, Weighted) else None
+
+    @property
+    def words(self) -> str:
+        """The stage in a few words, for people: ``max pool 2×2 / 2, requantize``."""
+        if self.op is None:
+            return self.kind.words
+        return ", ".join(op.words for op in (self.op, self.requantize) if op is not None)
