@@ -36,9 +36,11 @@ from hwsim.config.accelerator import AcceleratorConfig, EnergyConfig
 from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, TrainingConfig
 from hwsim.faults.costs import memory_energy
 from hwsim.lowvoltage import load_technology
+from hwsim.models.checkpoint import save_checkpoint
 from hwsim.models.data import Dataset, load_data
-from hwsim.models.export import export_network, network_input
-from hwsim.models.train import save_checkpoint, train
+from hwsim.models.export import export_network
+from hwsim.models.inference import network_input
+from hwsim.models.train import train
 from hwsim.network import Network, load, save
 from hwsim.progress import make_progress
 from hwsim.run.figures import energy_table
@@ -279,14 +281,15 @@ def main() -> None:
     parser.add_argument("--images", type=int, help="the first test images judge (default: all)")
     parser.add_argument("--per-memory", action="store_true")
     parser.add_argument("--channels", type=int, nargs="+", help="of another network's stages")
+    parser.add_argument("--base-epochs", type=int, help="of the base network")
     parser.add_argument("--epochs", type=int, help="of each fine-tuning")
     parser.add_argument("--rate", type=float, help="bit error rate in training")
     parser.add_argument("-o", "--output", type=Path)
     arguments = parser.parse_args()
     if arguments.channels:
         MODELS[arguments.data]["channels"] = tuple(arguments.channels)
-    if arguments.epochs:
-        EPOCHS[arguments.data] = EPOCHS[arguments.data][0], arguments.epochs
+    base_epochs, epochs = EPOCHS[arguments.data]
+    EPOCHS[arguments.data] = arguments.base_epochs or base_epochs, arguments.epochs or epochs
     if arguments.rate:
         TRAINED_AT[arguments.data] = arguments.rate
     folder = arguments.output or Path("runs") / f"robust_{arguments.data}"

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from hwsim.config.training import DataConfig, ModelConfig
 from hwsim.errors import HwsimWarning
 from hwsim.models.data import Dataset, load_data
-from hwsim.models.export import export_network, network_input
+from hwsim.models.export import export_network
 from hwsim.models.golden import GoldenNetwork
+from hwsim.models.inference import network_input
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.settle import settle_statistics
 

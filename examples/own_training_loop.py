@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from hwsim.config.training import DataConfig, ModelConfig
 from hwsim.execute import Executor
 from hwsim.models.data import load_data
-from hwsim.models.export import agreement, export_network, network_input
+from hwsim.models.export import agreement, export_network
 from hwsim.models.golden import GoldenNetwork
+from hwsim.models.inference import network_input
 from hwsim.models.networks import build_network
 from hwsim.models.settle import settle_statistics
 from hwsim.network import save

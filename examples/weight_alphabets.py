@@ -19,7 +19,8 @@ from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import load_config
 from hwsim.execute import Executor
 from hwsim.models.data import load_data
-from hwsim.models.export import export_network, network_input
+from hwsim.models.export import export_network
+from hwsim.models.inference import network_input
 from hwsim.models.train import train
 
 ACCELERATOR = AcceleratorConfig(frame_interval_cycles=4096)

@@ -203,26 +203,6 @@ class StageTime(Document):
     seconds: float
 
 
-class Epoch(Document):
-    """One epoch of a training, in ``train/history.json``; see ``models/train.py``."""
-
-    epoch: Count
-    loss: float
-    train_accuracy: Share
-    test_accuracy: Share
-    frozen: bool
-    wall_seconds: float
-    learning_rate: float
-    cpu_seconds: float
-
-
-class History(Document):
-    """``train/history.json``: the epochs of the network, and of its float twin."""
-
-    network: list[Epoch] = []
-    float: list[Epoch] = []
-
-
 def _configuration(values: dict[str, Any]) -> dict[str, Any]:
     verification = values.get("verification")
     if not isinstance(verification, dict) or type(verification.get("seed")) is not int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hwsim.errors import HwsimWarning, NetworkError
 from hwsim.models.fixed_point import fixed_point
+from hwsim.models.inference import network_input, predict
 from hwsim.models.layers import DenseConv2d, MuxConv2d, Norm, NormAct, QuantLinear
 from hwsim.models.networks import ConvLayer, ConvNet, MaxPool, ResidualBlock
 from hwsim.models.settle import is_settled
@@ -187,23 +188,6 @@ def export_network(
     out.head(model.head, out.last)
     out.add(ArgMax("label", (LOGITS,)))
     return Network(name, input_type, tuple(out.ops), notes or {})
-
-
-def network_input(pictures: np.ndarray, input_bits: int) -> np.ndarray:
-    """Pictures uint8 0..255 -> unsigned network inputs of ``input_bits`` bits."""
-    return pictures >> np.uint8(8 - input_bits)
-
-
-@torch.no_grad()
-def predict(model: ConvNet, pictures: np.ndarray, batch: int = 500) -> np.ndarray:
-    """Labels [N] that the (fake-quantized or float) model gives to uint8 ``pictures``."""
-    model.eval()
-    device = next(model.parameters()).device
-    labels = []
-    for start in range(0, len(pictures), batch):
-        x = network_input(pictures[start : start + batch], model.config.input_bits)
-        labels.append(model(torch.from_numpy(x).to(device)).argmax(dim=1).cpu())
-    return torch.cat(labels).numpy()
 
 
 def agreement(

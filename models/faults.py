@@ -15,13 +15,13 @@ them to others, ``remove_memories`` takes them away.
 """
 
 from hwsim.models.attributes import FaultModelError
+from hwsim.models.curves import voltage_curve
 from hwsim.models.injector import ChipErrors, FaultInjector, FreshErrors
 from hwsim.models.recipes import (
     Curriculum,
     Deviation,
     clip_weights,
     margin_cross_entropy,
-    voltage_curve,
 )
 from hwsim.models.stored import (
     ACTIVATIONS,

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwsim.accelerator.weights import WeightCode
 from hwsim.models.quantize import straight_through
 from hwsim.models.recompute import MOST_BLOCKS, Block, block_of, node_number, now
 from hwsim.network import Alphabet, tap_bits
+from hwsim.network.codes import WeightCode
 
 
 class Errors(Protocol):

@@ -9,7 +9,8 @@ import torch
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.errors import NetworkError
 from hwsim.models.data import Dataset
-from hwsim.models.export import export_network, network_input
+from hwsim.models.export import export_network
+from hwsim.models.inference import network_input
 from hwsim.models.networks import build_network
 from hwsim.models.settle import settle_statistics
 from hwsim.models.train import load_initial

@@ -8,13 +8,10 @@ and a resumed training ends with the very weights of an uninterrupted one.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
-import pickle
 import time
 import warnings
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -29,20 +26,18 @@ from torch import Tensor
 
 from hwsim.config.training import ModelConfig, TrainingConfig
 from hwsim.errors import DataError, HwsimWarning, OutputError, StorageError, TrainingError
-from hwsim.files import read_bytes, whole_file
+from hwsim.history import History
 from hwsim.models.augment import Batches
+from hwsim.models.checkpoint import load_checkpoint, save_checkpoint
 from hwsim.models.data import Dataset, warn_of_empty_classes
-from hwsim.models.export import network_input, predict
 from hwsim.models.faults import margin_cross_entropy
+from hwsim.models.inference import network_input, predict
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.robust import Loss, Pass, RobustLoss, clean_pass
 from hwsim.models.settle import settle_statistics
 from hwsim.models.speed import Precision, best_precision, kept_memory
-from hwsim.names import printable
 from hwsim.progress import NoProgress, Progress, Task
-from hwsim.result import History
 
-_FORMAT = 2
 _SILENT = NoProgress()
 _DARK = 64
 """Pictures whose values span less than this are likely scaled wrongly."""
@@ -69,13 +64,6 @@ class EpochRecord:
 
 _OTHER_CONTENT = (KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
 """What torch says of states that are not of this model, or of no model."""
-_BROKEN = (
-    OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)  # fmt: skip
-"""What torch and zipfile say of files that are no checkpoints."""
-_LARGEST = 2 << 30
-"""Bytes of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -424,32 +412,3 @@ def _check_pictures(data: Dataset, input_bits: int) -> None:
         raise DataError(f"{text}, all pictures look alike: scale them to 0..255")
     if top - low < _DARK and not (levels == 2 and input_bits == 1):
         warnings.warn(f"{text}: scale them to 0..255", HwsimWarning, stacklevel=3)
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` with the format's version; the file is whole or is the previous one."""
-    blob = io.BytesIO()
-    torch.save({**state, "format": _FORMAT}, blob)
-    with whole_file(path) as file:
-        file.write(blob.getbuffer())
-
-
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without executing anything in it; raises StorageError."""
-    try:
-        blob = io.BytesIO(read_bytes(path, _LARGEST))
-        with zipfile.ZipFile(blob) as archive:
-            # torch.load would unpack whatever the members say they hold.
-            packed = sum(member.file_size for member in archive.infolist())
-        if packed > _LARGEST:
-            raise ValueError(f"unpacks to {packed} bytes, at most {_LARGEST} are allowed")
-        blob.seek(0)
-        state = torch.load(blob, map_location=device, weights_only=True)
-    except _BROKEN as error:
-        reason = printable((str(error) or type(error).__name__).splitlines()[0], 120)
-        raise StorageError(
-            f"{path}: is not a checkpoint, or is truncated; delete it to start over ({reason})"
-        ) from None
-    if not isinstance(state, dict) or state.get("format") != _FORMAT:
-        raise StorageError(f"{path}: is not a checkpoint of this version; delete it to start over")
-    return state

@@ -11,9 +11,10 @@ from amaranth.lib.wiring import Component
 
 from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.timing import WEIGHT_READ
-from hwsim.accelerator.weights import WeightCode, WeightStore, weight_store
+from hwsim.accelerator.weights import WeightStore, weight_store
 from hwsim.faults.design import MemoryFaults
 from hwsim.network import MuxConv2d
+from hwsim.network.codes import WeightCode
 from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, element, named, table

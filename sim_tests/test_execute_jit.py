@@ -126,15 +126,3 @@ def test_numba_settings_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch, fre
     before = folder(file)
     monkeypatch.setenv("NUMBA_BOUNDSCHECK", "1")
     assert folder(file) != before
-
-
-def test_closure_holds_what_a_module_takes_and_nothing_else() -> None:
-    package = Path(sources.__file__).parent
-
-    def closure(name: str) -> set[str]:
-        files = sources.import_closure(package / name)
-        return {path.relative_to(package).as_posix() for path in files}
-
-    assert closure("network/types.py") == {"network/types.py", "errors.py"}
-    assert closure("accelerator/ring.py") >= {"accelerator/timing.py", "network/ops.py", "jit.py"}
-    assert not closure("accelerator/ring.py") & {"accelerator/__init__.py", "accelerator/cycles.py"}

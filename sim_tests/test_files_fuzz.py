@@ -23,13 +23,14 @@ from hwsim.accelerator.mapping import Simulation, restore_mapping
 from hwsim.cli.main import main
 from hwsim.errors import HwsimError
 from hwsim.files import ArraySpec, read_array, read_arrays, read_json
+from hwsim.history import History
+from hwsim.models.checkpoint import load_checkpoint
 from hwsim.models.data import read_idx
-from hwsim.models.train import load_checkpoint
 from hwsim.network import load, save
 from hwsim.network import storage as network_storage
 from hwsim.network.container import read_container
 from hwsim.report.page import build_report, read_report
-from hwsim.result import History, load_result
+from hwsim.result import load_result
 from hwsim.rtl.emit import generate, read_folder
 from hwsim.rtl.manifest import read_manifest
 from hwsim.run.workspace import Workspace

@@ -12,10 +12,11 @@ from golden.make import HERE, Toy, make, network
 
 from hwsim.accelerator.mapping import Simulation, restore_mapping
 from hwsim.files import read_json
-from hwsim.models.train import load_checkpoint
+from hwsim.history import History
+from hwsim.models.checkpoint import load_checkpoint
 from hwsim.network import Network, Requantize, evaluate, load, network_hash
 from hwsim.network.container import read_container
-from hwsim.result import History, load_result
+from hwsim.result import load_result
 from hwsim.rtl import emit
 from hwsim.rtl.manifest import read_manifest
 from hwsim.run.workspace import Workspace

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from hwsim.config.training import DataConfig, ModelConfig
 from hwsim.errors import ConfigError, NetworkError
 from hwsim.models.data import load_data
-from hwsim.models.export import LOGITS, agreement, export_network, network_input, predict
+from hwsim.models.export import LOGITS, agreement, export_network
 from hwsim.models.golden import GoldenNetwork
+from hwsim.models.inference import network_input, predict
 from hwsim.models.layers import DenseConv2d, Norm
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.settle import settle_statistics

@@ -53,7 +53,7 @@ def test_codes_are_those_of_the_accelerator(name: str) -> None:
     values = torch.tensor(alphabet.values, dtype=torch.float32)
     words = memory.encode(values)
     assert torch.equal(memory.decode(words).float(), values)
-    from hwsim.accelerator.weights import WeightCode
+    from hwsim.network.codes import WeightCode
 
     code = WeightCode.choose(alphabet, np.array(alphabet.values))
     assert memory.bits == code.bits

@@ -20,10 +20,11 @@ from hwsim.config.training import DataConfig, FaultTrainingConfig, ModelConfig, 
 from hwsim.errors import DataError, HwsimWarning, OutputError, StorageError, TrainingError
 from hwsim.models import speed
 from hwsim.models.augment import Batches
+from hwsim.models.checkpoint import load_checkpoint, save_checkpoint
 from hwsim.models.data import Dataset, load_data
 from hwsim.models.export import agreement, export_network
 from hwsim.models.memory import Memory
-from hwsim.models.train import TrainingResult, load_checkpoint, save_checkpoint, train
+from hwsim.models.train import TrainingResult, train
 
 MODEL = ModelConfig(channels=(6, 8), strides=(1, 2))
 TRAINING = TrainingConfig(

@@ -11,7 +11,7 @@ import pytest
 from hwsim.config.loader import StrictModel
 from hwsim.errors import OutputError
 from hwsim.files import Document, write_json, write_text
-from hwsim.hashes import code_hash, path_hash
+from hwsim.hashes import path_hash
 from hwsim.progress import NoProgress
 from hwsim.run import Stage, StageRun, Workspace, run_stages
 
@@ -331,16 +331,3 @@ def test_files_are_whole_or_as_before(tmp_path: Path) -> None:
         write_json(path, float("nan"))
     assert path.read_text() == "before"
     assert [item.name for item in tmp_path.iterdir()] == ["x.json"]
-
-
-def test_hash_of_code_does_not_see_comments(tmp_path: Path, monkeypatch: Any) -> None:
-    from hwsim import hashes as files
-
-    monkeypatch.syspath_prepend(str(tmp_path))
-    hashes = []
-    for text in ("x = 1\n", "# why\nx  =  1\n", "x = 2\n"):
-        (tmp_path / "hashed_module.py").write_text(text)
-        files._module_hash.cache_clear()
-        hashes.append(code_hash(["hashed_module"]))
-    files._module_hash.cache_clear()
-    assert hashes[0] == hashes[1] != hashes[2]

@@ -18,8 +18,9 @@ from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.memories import MemoryInfo
 from hwsim.accelerator.pipeline import Pipeline, Stage
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
-from hwsim.accelerator.weights import WeightCode, WeightStore, arrange, weight_store
+from hwsim.accelerator.weights import WeightStore, arrange, weight_store
 from hwsim.network import MuxConv2d
+from hwsim.network.codes import WeightCode
 
 ONES = np.int64(-1)
 

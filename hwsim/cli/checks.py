@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from hwsim.errors import ConfigError
-
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
-    from hwsim.models.data import Dataset
 
 _AMPLE = 4096
 
@@ -21,7 +18,7 @@ def check_experiment(config: ExperimentConfig, stages: Collection[str]) -> None:
     """
     from hwsim.accelerator import simulate
     from hwsim.accelerator.mapping import map_network
-    from hwsim.cli.stages import dataset
+    from hwsim.cli.stages.pictures import check_images, dataset
     from hwsim.models.preview import preview_network
     from hwsim.run.figures import energy_table
 
@@ -40,13 +37,3 @@ def check_experiment(config: ExperimentConfig, stages: Collection[str]) -> None:
         if accelerator.fifo_depth == "auto":  # the search is long, and always finds depths
             accelerator = accelerator.model_copy(update={"fifo_depth": _AMPLE})
         simulate(map_network(network, accelerator), 2)  # given depths may deadlock
-
-
-def check_images(config: ExperimentConfig, data: Dataset) -> None:
-    """Raise ConfigError when more images are to be verified than there are."""
-    count = config.verification.images
-    if count > len(data.test_x):
-        raise ConfigError(
-            f"must be 1..{len(data.test_x)} (the test images of {data.name}), not {count}",
-            key="verification.images",
-        )

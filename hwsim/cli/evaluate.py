@@ -39,7 +39,7 @@ def evaluate(
         accuracy = {"integer": executor.accuracy(x, y)}
         seconds = time.perf_counter() - start
     if golden:
-        from hwsim.cli.stages import run_golden
+        from hwsim.cli.stages.evaluate import run_golden
         from hwsim.models.golden import GoldenNetwork
 
         with out.progress.task("evaluate with torch"):

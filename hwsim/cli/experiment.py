@@ -46,7 +46,7 @@ def bring_up_to_date(
     stages: Sequence[Stage], config: ExperimentConfig, workspace: Workspace, out: Output
 ) -> dict[str, StageReport]:
     """Run ``stages``, one line each on stderr; what can be checked is checked before training."""
-    from hwsim.cli.stages import REPORT, RESULT
+    from hwsim.cli.stages.names import REPORT, RESULT
     from hwsim.run import run_stages
 
     def show(report: StageReport) -> None:

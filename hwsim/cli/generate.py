@@ -126,7 +126,7 @@ def _test_images(config: str, count: int):  # type: ignore[no-untyped-def]
     """(images, labels) of the experiment's data set, as the network reads them."""
     from hwsim.cli.experiment import load_experiment
     from hwsim.cli.images import check_count
-    from hwsim.cli.stages import dataset, network_images
+    from hwsim.cli.stages.pictures import dataset, network_images
 
     experiment = load_experiment(config)
     data = dataset(experiment.data)

@@ -29,7 +29,7 @@ def labelled_images(
     from hwsim.config.training import DataConfig
     from hwsim.errors import DataError
     from hwsim.models.data import load_data
-    from hwsim.models.export import network_input
+    from hwsim.models.inference import network_input
 
     values = {"set": data} | ({"path": path} if path else {})
     held = load_data(validate_config(values, DataConfig, "--data"))

@@ -74,7 +74,8 @@ def run_experiment(
 
     sections: files whose sections were loaded into the report.
     """
-    from hwsim.cli.stages import RESULT, STAGES, report_stage
+    from hwsim.cli.stages import STAGES, report_stage
+    from hwsim.cli.stages.names import RESULT
     from hwsim.files import write_json
 
     reports = bring_up_to_date(STAGES, config, workspace, out)
@@ -88,7 +89,7 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
     """Everything that the stages found in ``folder``, in the schema of ``result.json``."""
     from hwsim import __version__
     from hwsim.cli.provenance import tool_versions
-    from hwsim.cli.stages import NETWORK, REPORT, VERILOG
+    from hwsim.cli.stages.names import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash
     from hwsim.result import check_result
     from hwsim.run.workspace import STATE

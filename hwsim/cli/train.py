@@ -22,7 +22,8 @@ def train(
     The folder gets network.hwnet; hwsim run on the same folder goes on from there. An interrupted
     training resumes at its last epoch and ends with the same weights.
     """
-    from hwsim.cli.stages import NETWORK, STAGES
+    from hwsim.cli.stages import STAGES
+    from hwsim.cli.stages.names import NETWORK
 
     config = load_experiment(experiment, settings)
     out = Output("train", as_json=as_json, quiet=quiet)

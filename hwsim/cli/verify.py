@@ -44,7 +44,7 @@ def verify(
 
     Exits with 1 when something differs, and names layer, pixel, channel, expected and got.
     """
-    from hwsim.cli.stages import verification_figures
+    from hwsim.cli.stages.verify import verification_figures
     from hwsim.rtl.verify import verify as check
 
     out = Output("verify", as_json=as_json, quiet=quiet)
@@ -74,7 +74,7 @@ def verify(
 
 
 def _people(result: VerificationResult) -> Iterator[RenderableType]:
-    from hwsim.cli.stages import verification_figures
+    from hwsim.cli.stages.verify import verification_figures
 
     for name in result.edited:
         yield styled(("!", "yellow"), f" {name} was edited after it was generated")

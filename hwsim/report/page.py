@@ -14,9 +14,10 @@ from markupsafe import Markup
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import StorageError
 from hwsim.files import inside, read_json, whole_file
+from hwsim.history import History
 from hwsim.network import Network, load, network_hash
 from hwsim.report import svg
-from hwsim.result import SYNTHESIS, History, Result, Synthesis, load_result
+from hwsim.result import SYNTHESIS, Result, Synthesis, load_result
 from hwsim.studies.result import FAULTS, FaultsResult, load_faults
 
 RESULT, REPORT = "result.json", "report.html"

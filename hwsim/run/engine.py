@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from pydantic import BaseModel
 
 from hwsim import __version__
 from hwsim.files import remove
-from hwsim.hashes import code_hash, value_hash
+from hwsim.hashes import value_hash
 from hwsim.progress import Progress
 from hwsim.run.workspace import Workspace
+from hwsim.sources import code_hash
 
 Figures = dict[str, Any]
 """Plain JSON values that a stage reports; units are in the keys."""
@@ -40,9 +42,10 @@ class StageRun:
 class Stage:
     """One step of an experiment.
 
-    sections: keys of the configuration that it reads. needs: earlier stages whose outputs it
-    reads. code: modules and packages that decide its result. outputs: files and folders that
-    ``work`` leaves. inputs: hash of what it reads from outside the folder (a data set, a table).
+    work: does it; the code that decides its result is that of the module which defines ``work``
+    and of all that this module imports of hwsim. sections: keys of the configuration that it
+    reads. needs: earlier stages whose outputs it reads. outputs: files and folders that ``work``
+    leaves. inputs: hash of what it reads from outside the folder (a data set, a table).
     resumable: what it wrote before an interruption is of use to the next attempt. schema: of the
     figures that it reports.
     """
@@ -52,7 +55,6 @@ class Stage:
     outputs: tuple[str, ...]
     sections: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    code: tuple[str, ...] = ()
     inputs: Callable[[Any], str] | None = None
     resumable: bool = False
     schema: type[BaseModel] | None = None
@@ -62,8 +64,8 @@ class Stage:
         sections = config.model_dump(mode="json", include=set(self.sections))
         needed = {name: workspace.outputs(name) for name in self.needs}
         outside = self.inputs(config) if self.inputs else None
-        parts = [__version__, self.name, sections, needed, outside, code_hash(self.code)]
-        return value_hash(parts)
+        code = code_hash(Path(inspect.getfile(self.work)))
+        return value_hash([__version__, self.name, sections, needed, outside, code])
 
 
 @dataclass(frozen=True)

@@ -30,19 +30,17 @@ from hwsim.faults.design import (
 )
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.files import Count, Document, parse_json, read_bytes
-from hwsim.hashes import code_hash, value_hash
+from hwsim.hashes import value_hash
 from hwsim.lowvoltage.chip import Chip, FaultSource, Spatial
 from hwsim.lowvoltage.map import FaultMap
 from hwsim.lowvoltage.protection import NONE, Protection
 from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.names import Line
 from hwsim.network import ArgMax, network_hash
+from hwsim.sources import code_hash
 
 _LIMIT = 1 << 30
 """Bytes of a file of records."""
-_CODE = tuple(
-    f"hwsim.{name}" for name in ("accelerator", "execute", "faults", "lowvoltage", "network")
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +144,7 @@ class Study:
         return value_hash(
             [
                 __version__,
-                code_hash(_CODE),
+                code_hash(Path(__file__)),
                 network_hash(self.pipeline.network),
                 mapping_of(self.pipeline),
                 self.technology.faults.model_dump(mode="json"),

@@ -26,7 +26,7 @@ from hwsim.faults import design_faults  # noqa: E402
 from hwsim.faults.design import memory_protections, memory_shapes  # noqa: E402
 from hwsim.files import write_json  # noqa: E402
 from hwsim.lowvoltage import FaultMap, load_technology  # noqa: E402
-from hwsim.models.train import save_checkpoint  # noqa: E402
+from hwsim.models.checkpoint import save_checkpoint  # noqa: E402
 from hwsim.network import (  # noqa: E402
     INPUT,
     Alphabet,
