@@ -283,7 +283,7 @@ def test_interrupted_run_resumes(
     capsys: Any, tmp_path: Path, finished: Path, monkeypatch: Any
 ) -> None:
     """Stopped in the middle of the training, and again in the middle of the evaluation."""
-    from hwsim.models import golden, train
+    from hwsim.models import checkpoint, golden, train
 
     (tmp_path / "tiny.yaml").write_text(TINY)
     out = tmp_path / "out"
@@ -313,7 +313,8 @@ def test_interrupted_run_resumes(
     }
     with monkeypatch.context() as patch:
         patch.setattr(golden, "GoldenNetwork", stop)
-        patch.setattr(train, "save_checkpoint", lambda *a: (saved.append(a[0].name), save(*a)))
+        for module in (train, checkpoint):
+            patch.setattr(module, "save_checkpoint", lambda *a: (saved.append(a[0].name), save(*a)))
         code, _, err = call(capsys, "train", tmp_path / "tiny.yaml", "-o", out)
     assert code == 130
     assert saved[3:] == ["network.pt", "final.pt"]
