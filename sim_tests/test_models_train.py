@@ -215,7 +215,7 @@ def test_damaged_checkpoint(digits, tmp_path, monkeypatch, damage):
     elif damage == "version":
         torch.save({"format": 99}, path)
     elif damage == "bomb":
-        monkeypatch.setattr("hwsim.models.train._LARGEST", 2 * len(blob))
+        monkeypatch.setattr("hwsim.models.checkpoint._LARGEST", 2 * len(blob))
         with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("archive/data/zeros", bytes(2 * len(blob)))
         assert path.stat().st_size < 2 * len(blob)

@@ -40,7 +40,7 @@ def synth(
 
 
 def _people(result: SynthesisResult) -> Iterator[RenderableType]:
-    parts = [f"{count:,.4g} {name.upper()}" for name, count in result.resources.items()]
+    parts = [f"{count:,} {name.upper()}" for name, count in result.resources.items()]
     yield f"{result.target}: {', '.join(parts)}"
     if result.fmax_mhz is not None:
         yield f"highest clock after place and route: {result.fmax_mhz:g} MHz"
