@@ -8,13 +8,13 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-import hwsim
 from hwsim.accelerator import Pipeline
 from hwsim.faults import DesignFaults
 from hwsim.faults.record import describe_faults, fault_arrays
 from hwsim.jit import cache_folder
 from hwsim.network import network_hash
 from hwsim.sources import closure_hash
+from hwsim.version import __version__
 
 
 def note(pipeline: Pipeline, faults: DesignFaults | None, text: str) -> None:
@@ -52,7 +52,7 @@ def _what_writes(pipeline: Pipeline, faults: DesignFaults | None) -> str:
         {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
         {fifo.name: fifo.depth for fifo in pipeline.fifos},
     ]
-    document = [hwsim.__version__, code, packages, network_hash(pipeline.network)]
+    document = [__version__, code, packages, network_hash(pipeline.network)]
     return "Verilog " + json.dumps([*document, mapping, described])
 
 

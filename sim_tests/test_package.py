@@ -87,7 +87,8 @@ def reaches(found: set[str], *modules: str) -> set[str]:
 )
 def test_hwsim_imports_neither_torch_nor_models_nor_rtl(path: Path) -> None:
     command_line = path.is_relative_to(ROOT / "hwsim" / "cli")
-    found = imports(path, top=command_line)
+    door = path == ROOT / "hwsim" / "__init__.py"  # imports what is asked for, when it is
+    found = imports(path, top=command_line or door)
     forbidden = reaches(found, "torch", "amaranth", "cocotb", "hwsim.models", "hwsim.rtl")
     assert forbidden == set()
 

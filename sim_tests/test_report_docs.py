@@ -16,6 +16,7 @@ import pytest
 import typer.main
 from support.report_folder import balanced, four_layers, write_folder
 
+import hwsim
 from hwsim.cli.main import app
 from hwsim.config.experiment import ExperimentConfig
 from hwsim.config.loader import parse_config
@@ -157,3 +158,35 @@ def test_picture_of_architecture_is_up_to_date() -> None:
 def test_pictures_are_small() -> None:
     for path in (ROOT / "docs" / "images").glob("*.[ps][nv]g"):
         assert path.stat().st_size < 200_000, path.name
+
+
+def test_code_of_the_interface_in_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_folder(tmp_path / "runs" / "quickstart", balanced(four_layers(), 1024))
+    monkeypatch.chdir(tmp_path)
+    follow(ROOT / "docs" / "api.md")
+    cycles, failing = capsys.readouterr().out.splitlines()
+    assert len(cycles.split()) == 3
+    assert int(failing.split()[0]) > 0
+    assert (tmp_path / "verilog" / "accelerator.v").is_file()
+
+
+def test_interface_in_python_is_what_its_page_says() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    table = "\n".join(line for line in text.splitlines() if line.startswith("| `"))
+    assert set(hwsim.__all__) - {"__version__"} == set(hwsim._MODULES)
+    for name in hwsim._MODULES:
+        assert re.search(rf"`[^`]*\b{name}\b", table), name
+        assert getattr(hwsim, name).__doc__
+    assert set(hwsim.__all__) <= set(dir(hwsim))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hwsim.nothing
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import hwsim, sys; print([m for m in ('numpy', 'torch', 'numba') if m in sys.modules])"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
+    assert found.stdout == "[]\n"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hwsim import __version__
 from hwsim.progress import Progress, make_progress
+from hwsim.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

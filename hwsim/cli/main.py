@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-from hwsim import __version__
 from hwsim.cli import (
     evaluate,
     faults,
@@ -29,6 +28,7 @@ from hwsim.cli import (
 )
 from hwsim.cli.common import show_any_text
 from hwsim.errors import HwsimError, HwsimWarning
+from hwsim.version import __version__
 
 _INTERRUPTED = 130
 _LONGEST_LINE = 600

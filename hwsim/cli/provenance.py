@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from hwsim import __version__
+from hwsim.version import __version__
 
 _PACKAGES = (
     "numpy",

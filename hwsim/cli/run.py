@@ -87,12 +87,12 @@ def run_experiment(
 
 def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folder: Path) -> Result:
     """Everything that the stages found in ``folder``, in the schema of ``result.json``."""
-    from hwsim import __version__
     from hwsim.cli.provenance import tool_versions
     from hwsim.cli.stages.names import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash
     from hwsim.result import check_result
     from hwsim.run.workspace import STATE
+    from hwsim.version import __version__
 
     f = {name: report.figures for name, report in reports.items()}
     verification = f["verify"]

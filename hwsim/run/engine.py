@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hwsim import __version__
 from hwsim.files import remove
 from hwsim.hashes import value_hash
 from hwsim.progress import Progress
 from hwsim.run.workspace import Workspace
 from hwsim.sources import code_hash
+from hwsim.version import __version__
 
 Figures = dict[str, Any]
 """Plain JSON values that a stage reports; units are in the keys."""

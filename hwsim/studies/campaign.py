@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hwsim import __version__
 from hwsim.accelerator import Prices
 from hwsim.faults.costs import MemoryEnergy, memory_energy
 from hwsim.lowvoltage.map import FaultMap
@@ -29,6 +28,7 @@ from hwsim.studies.sensitivity import Sensitivity, bit_sensitivity, layer_sensit
 from hwsim.studies.statistics import Bound, StopRule, paired_difference, share_of_images
 from hwsim.studies.study import Records, Study
 from hwsim.studies.voltages import halves, judge_voltages, search_voltages
+from hwsim.version import __version__
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hwsim import __version__
 from hwsim.accelerator import Pipeline
 from hwsim.accelerator.mapping import mapping_of
 from hwsim.errors import NetworkError, OutputError, StorageError
@@ -38,6 +37,7 @@ from hwsim.lowvoltage.technology import MemoryTechnology
 from hwsim.names import Line
 from hwsim.network import ArgMax, network_hash
 from hwsim.sources import code_hash
+from hwsim.version import __version__
 
 _LIMIT = 1 << 30
 """Bytes of a file of records."""

@@ -1,0 +1,3 @@
+"""The version of hwsim; results and files name it."""
+
+__version__ = "0.1.0"
