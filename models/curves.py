@@ -33,8 +33,9 @@ def voltage_curve(
     relative to vmin; vmin itself is added. chips: how many; default: until the intervals decide
     (``StopRule``). loss: of the clean accuracy, that is acceptable, in the mean, or, with a goal,
     to that share of the chips: ``lowest`` of the result is the lowest voltage that is shown to
-    keep it. A mean takes 500 chips to show a loss of 0.01. For networks on an accelerator use
-    ``hwsim faults``, which knows their memories word by word.
+    keep it. A mean takes 500 chips to show a loss of 0.01. For networks on an accelerator give
+    ``faults`` a placement, so that the chips are those of ``hwsim faults``, which also knows the
+    other memories (constants, FIFOs, windows, accumulators).
 
     Raises VoltageError outside the technology's data, FaultModelError for fewer than 2 chips and
     StatisticsError for a loss or goal outside 0..1.

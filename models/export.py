@@ -13,7 +13,7 @@ from hwsim.errors import HwsimWarning, NetworkError
 from hwsim.models.fixed_point import fixed_point
 from hwsim.models.inference import network_input, predict
 from hwsim.models.layers import DenseConv2d, MuxConv2d, Norm, NormAct, QuantLinear
-from hwsim.models.networks import ConvLayer, ConvNet, MaxPool, ResidualBlock
+from hwsim.models.networks import ConvLayer, ConvNet, MaxPool, ResidualBlock, weighted_layers
 from hwsim.models.settle import is_settled
 from hwsim.network import (
     INPUT,
@@ -39,12 +39,13 @@ LOGITS = "logits"
 class _Exporter:
     """Collects ops; ``last`` is the name of the tensor that the next op reads.
 
-    bits: significant bits of multipliers. types: of the tensors so far. sums: ends [channels] of
-    each accumulator's channels.
+    bits: significant bits of multipliers. names: of the ops that layers with weights become.
+    types: of the tensors so far. sums: ends [channels] of each accumulator's channels.
     """
 
-    def __init__(self, input_type: TensorType, bits: int):
-        self.bits = bits
+    def __init__(self, model: ConvNet, input_type: TensorType):
+        self.bits = model.config.multiplier_bits
+        self.names = {layer: name for name, layer in weighted_layers(model).items()}
         self.ops: list[Op] = []
         self.types = {INPUT: input_type}
         self.sums: dict[str, tuple[np.ndarray, np.ndarray]] = {}
@@ -75,8 +76,9 @@ class _Exporter:
             raise NetworkError(str(error), op=name) from None
         return self.add(Requantize(name, (source,), m, b, shift, lo, hi))
 
-    def conv(self, name: str, conv: MuxConv2d | DenseConv2d, source: str) -> str:
+    def conv(self, conv: MuxConv2d | DenseConv2d, source: str) -> str:
         assert conv.alphabet is not None
+        name = self.names[conv]
         if isinstance(conv, DenseConv2d):
             kernels = _integers(name, conv.kernels())
             return self.add(
@@ -96,7 +98,7 @@ class _Exporter:
         )
 
     def layer(self, name: str, layer: ConvLayer, source: str) -> str:
-        acc = self.conv(f"{name}_acc", layer.conv, source)
+        acc = self.conv(layer.conv, source)
         return self.act(name, layer.act, acc)
 
     def act(self, name: str, act: NormAct, source: str) -> str:
@@ -114,9 +116,9 @@ class _Exporter:
             return self.requantize(f"{name}_{suffix}", norm.affine(block.unit()), lo, hi, acc)
 
         first = self.layer(f"{name}_a", block.first, source)
-        left = branch("b", block.norm, self.conv(f"{name}_b_acc", block.conv, first))
+        left = branch("b", block.norm, self.conv(block.conv, first))
         if block.shortcut is not None:
-            acc = self.conv(f"{name}_s_acc", block.shortcut, source)
+            acc = self.conv(block.shortcut, source)
             right = branch("s", block.shortcut_norm, acc)
         else:
             channels = len(block.norm.gamma)
@@ -132,8 +134,9 @@ class _Exporter:
         integers, scale = head.integers()
         features = self.types[source]
         pooled = self.add(GlobalAvgPool("pooled", (source,)))
-        weight = _integers("logits_acc", integers)
-        acc = self.add(Linear("logits_acc", (pooled,), weight, head.alphabet))
+        name = self.names[head]
+        weight = _integers(name, integers)
+        acc = self.add(Linear(name, (pooled,), weight, head.alphabet))
         # The weights share one scale: adding the bias is all that the logits still need.
         bias = _integers(LOGITS, head.bias.double() / scale.double())
         top = features.hi * features.height * features.width
@@ -176,7 +179,7 @@ def export_network(
             stacklevel=3,
         )
     input_type = TensorType(*model.shape, model.config.input_bits)
-    out = _Exporter(input_type, model.config.multiplier_bits)
+    out = _Exporter(model, input_type)
     kinds: dict[type[nn.Module], tuple[str, Callable[..., str]]] = {
         ConvLayer: ("conv", out.layer),
         MaxPool: ("pool", out.pool),

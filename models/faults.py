@@ -17,6 +17,7 @@ them to others, ``remove_memories`` takes them away.
 from hwsim.models.attributes import FaultModelError
 from hwsim.models.curves import voltage_curve
 from hwsim.models.injector import ChipErrors, FaultInjector, FreshErrors
+from hwsim.models.placement import Placement, placement_of
 from hwsim.models.recipes import (
     Curriculum,
     Deviation,
@@ -43,11 +44,13 @@ __all__ = [
     "FaultInjector",
     "FaultModelError",
     "FreshErrors",
+    "Placement",
     "StoredActivation",
     "StoredWeight",
     "StoredWeights",
     "clip_weights",
     "margin_cross_entropy",
+    "placement_of",
     "remove_memories",
     "store_activations",
     "store_weights",

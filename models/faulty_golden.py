@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import (
-    decode_code,
     decode_constants,
     decode_weights,
     signed,
@@ -220,7 +219,7 @@ class FaultyGolden:
             fields = _read(faulty, fields, torch.full_like(number, word), number)
         # One word for each place takes the part of a store of so many words.
         tap, code = _split(stage, fields.numpy())
-        weight = torch.from_numpy(decode_code(store.code, code))
+        weight = torch.from_numpy(store.code.decode(code))
         if stage.kind == "depthwise":
             return torch.einsum("npl,nlp->nl", taps, weight[:, :, 0])
         if isinstance(stage.op, MuxConv2d):

@@ -6,21 +6,25 @@ import numbers
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hwsim.lowvoltage.chip import FaultSource
+from hwsim.lowvoltage.chip import FaultList, FaultSource
 from hwsim.lowvoltage.fresh import fresh_masks
 from hwsim.lowvoltage.inject import make_masks
 from hwsim.models.attributes import FaultModelError
 from hwsim.models.inject import DeviceMasks, array_type, inject, to_device
 from hwsim.models.layers import Norm, normalize_as_deployed
-from hwsim.models.memory import Memory, memory_name
+from hwsim.models.memory import Coding, Errors, Memory, memory_name
 from hwsim.models.places import join, places
 from hwsim.models.stored import stored_activations, stored_weights, uses
+
+if TYPE_CHECKING:  # training without a placement does not depend on any accelerator
+    from hwsim.faults.placement import ArrayPlace
+    from hwsim.models.placement import Placement
 
 KINDS = ("weight", "tap", "activation")
 """What memories hold."""
@@ -29,28 +33,53 @@ Rate = float | Mapping[str, float]
 """Bit error rate, 0..1, of all memories or by name (others are healthy)."""
 
 
-class FreshErrors:
+class _Struck(Errors):
+    """What strikes memories, at a bit error rate of each; placement: where they lie."""
+
+    def __init__(self, rate: Rate, placement: Placement | None = None):
+        self.rate, self.placement = rate, placement
+
+    def coding(self, memory: Memory, name: str) -> Coding:
+        place = self._place(name)
+        return memory if place is None else _coding(memory, name, place)
+
+    def _place(self, name: str) -> ArrayPlace | None:
+        return None if self.placement is None else self.placement.places[name]
+
+    def _rate_of(self, name: str) -> float:
+        """Bit error rate of a memory of the model; 0 where it lies in no memory."""
+        if self.placement is not None:
+            place = self.placement.places[name]
+            if place is None:
+                return 0.0
+            name = place.memory
+        return self.rate.get(name, 0.0) if isinstance(self.rate, Mapping) else self.rate
+
+
+class FreshErrors(_Struck):
     """Every stored bit flips with its memory's rate, anew in each draw.
 
     seed and draw decide the pattern: equal numbers, equal errors.
     """
 
-    def __init__(self, rate: Rate, seed: int, draw: int):
-        self.rate, self.seed, self.draw = rate, seed, draw
+    def __init__(self, rate: Rate, seed: int, draw: int, placement: Placement | None = None):
+        super().__init__(rate, placement)
+        self.seed, self.draw = seed, draw
 
     def strike(self, memory: str, words: Tensor, bits: int) -> None:
-        rate = _rate_of(self.rate, memory)
+        rate = self._rate_of(memory)
         masks = fresh_masks(
             memory, words.numel(), bits, rate, array_type(words), seed=self.seed, step=self.draw
         )
         inject(words, masks)
 
 
-class ChipErrors:
+class ChipErrors(_Struck):
     """The failing cells of one chip (or user's map) at a bit error rate of each memory."""
 
-    def __init__(self, chip: FaultSource, rate: Rate):
-        self.chip, self.rate = chip, rate
+    def __init__(self, chip: FaultSource, rate: Rate, placement: Placement | None = None):
+        super().__init__(rate, placement)
+        self.chip = chip
         self._masks: dict[tuple[str, int, torch.device], DeviceMasks] = {}
 
     def strike(self, memory: str, words: Tensor, bits: int) -> None:
@@ -58,19 +87,32 @@ class ChipErrors:
             return
         key = memory, words[0].numel(), words.device
         if key not in self._masks:
-            rate = _rate_of(self.rate, memory)
-            faults = self.chip.faults_at(memory, words[0].numel(), bits, rate)
+            faults = self._faults(memory, words[0].numel(), bits)
             self._masks[key] = to_device(make_masks(faults, array_type(words)), words.device)
         for copy in words:
             inject(copy, self._masks[key])
+
+    def _faults(self, memory: str, words: int, bits: int) -> FaultList:
+        rate, place = self._rate_of(memory), self._place(memory)
+        if place is None:
+            return self.chip.faults_at(memory, words, bits, rate)
+        return place.faults(self.chip, rate)
 
     def forget(self) -> None:
         """Free the masks; they are made again when they are needed again."""
         self._masks.clear()
 
 
-def _rate_of(rate: Rate, memory: str) -> float:
-    return rate.get(memory, 0.0) if isinstance(rate, Mapping) else rate
+def _coding(memory: Memory, name: str, place: ArrayPlace) -> Coding:
+    """How ``place`` stores what is in ``memory``; raises FaultModelError where it cannot."""
+    coding = memory.coded(place.code)
+    if coding is None or coding.bits != place.width:
+        kind = "unsigned" if place.code is None else place.code.kind
+        raise FaultModelError(
+            f"{name}: words of {memory.bits} bits are not stored as in '{place.memory}' "
+            f"({kind} codes of {place.width} bits)"
+        )
+    return coding
 
 
 class FaultInjector:
@@ -82,11 +124,22 @@ class FaultInjector:
     (DataParallel, torch.compile) do not change names. ``draws``: patterns drawn so far; set it to
     resume. Blocks may lie within each other: the inner one decides.
 
-    Raises FaultModelError for a model without quantized values.
+    placement: where an accelerator keeps weights and taps (``hwsim.models.placement``). Then
+    errors strike the accelerator's cells in the accelerator's codes, a chip is asked for the
+    accelerator's memories, and rates by name are of these. Activations have no place: which cells
+    hold them depends on the frame.
+
+    Raises FaultModelError for a model without quantized values, and for memories that have no
+    place in ``placement`` or are coded otherwise.
     """
 
     def __init__(
-        self, model: nn.Module, seed: int = 0, kinds: Iterable[str] | str = ("weight", "tap")
+        self,
+        model: nn.Module,
+        seed: int = 0,
+        kinds: Iterable[str] | str = ("weight", "tap"),
+        *,
+        placement: Placement | None = None,
     ):
         chosen = {kinds} if isinstance(kinds, str) else set(kinds)
         unknown = sorted(chosen - set(KINDS))
@@ -100,6 +153,7 @@ class FaultInjector:
         self.seed: int = int(seed)
         self.draws: int = 0
         self.kinds: set[str] = chosen
+        self.placement: Placement | None = placement
         for name, memory in self.memories.items():
             memory.name = memory.name or name
         if not self.memories:
@@ -107,6 +161,14 @@ class FaultInjector:
                 f"model has no quantized {' or '.join(sorted(chosen))} to store; "
                 "call store_weights(model, bits=8) or store_activations(model, bits=8) first"
             )
+
+        if placement is not None:
+            for name, memory in self.memories.items():
+                if name not in placement.places:
+                    raise FaultModelError(f"{name}: the placement does not say where it lies")
+                place = placement.places[name]
+                if place is not None:
+                    _coding(memory, name, place)
 
     @property
     def memories(self) -> dict[str, Memory]:
@@ -135,7 +197,7 @@ class FaultInjector:
         """
         rate = self._checked(rate)
         self.draws += 1
-        with self._struck(FreshErrors(rate, self.seed, self.draws), as_deployed):
+        with self._struck(FreshErrors(rate, self.seed, self.draws, self.placement), as_deployed):
             yield
 
     @contextmanager
@@ -155,7 +217,7 @@ class FaultInjector:
         if rate is None:
             voltage = _number(voltage_rel, "voltage_rel must be a number")
             rate = chip.technology.probability(voltage)
-        errors = ChipErrors(chip, self._checked(rate))
+        errors = ChipErrors(chip, self._checked(rate), self.placement)
         try:
             with self._struck(errors):
                 yield
@@ -165,11 +227,13 @@ class FaultInjector:
     def _checked(self, rate: Rate) -> Rate:
         if not isinstance(rate, Mapping):
             return _rate(rate)
-        names = self.memories
+        placed = self.placement
+        names = tuple(self.memories) if placed is None else placed.memories
+        whose = "model" if placed is None else "placement"
         for name in rate:
             if name not in names:
                 raise FaultModelError(
-                    f"rate names memory '{name}', the model has {', '.join(names)}"
+                    f"rate names memory '{name}', the {whose} has {', '.join(names)}"
                 )
         return {name: _rate(value) for name, value in rate.items()}
 

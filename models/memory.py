@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import count
 from typing import Any, Protocol
@@ -25,8 +26,27 @@ from hwsim.network import Alphabet, tap_bits
 from hwsim.network.codes import WeightCode
 
 
+class Coding(Protocol):
+    """How integers become words of ``bits`` bits."""
+
+    @property
+    def bits(self) -> int: ...
+
+    def encode(self, integers: Tensor) -> Tensor:
+        """Words, contiguous, in the narrowest type of 8 or 16 bits that holds them."""
+        ...
+
+    def decode(self, words: Tensor) -> Tensor:
+        """The integers that the words stand for."""
+        ...
+
+
 class Errors(Protocol):
     """What happens to the words of a memory."""
+
+    def coding(self, memory: Memory, name: str) -> Coding:
+        """How ``memory``, which is called ``name``, stores its integers; by default its own way."""
+        return memory
 
     def strike(self, memory: str, words: Tensor, bits: int) -> None:
         """Change words in place.
@@ -105,10 +125,20 @@ class Memory(nn.Module):
         errors, name = self._striking()
         if errors is None:
             return integers.clone()
-        words = self.encode(integers)
+        coding = errors.coding(self, name)
+        words = coding.encode(integers)
         copies = words if self.kind == "activation" else words[None]
-        errors.strike(memory_name(name, use), copies, self.bits)
-        return self.decode(words).to(integers.dtype)
+        errors.strike(memory_name(name, use), copies, coding.bits)
+        return coding.decode(words).to(integers.dtype)
+
+    def coded(self, code: WeightCode | None) -> Coding | None:
+        """How the accelerator stores the same integers, in ``code`` (None: as unsigned numbers).
+
+        None where it cannot.
+        """
+        if code is None:
+            return None if self.signed else self
+        return self if self.signed and code == WeightCode("int", self.bits) else None
 
     def encode(self, integers: Tensor) -> Tensor:
         """Words, contiguous, in the narrowest type of 8 or 16 bits that holds them."""
@@ -134,38 +164,70 @@ class Memory(nn.Module):
         return f"{self.kind}, bits={self.bits}, signed={self.signed}"
 
 
-class WeightMemory(Memory):
-    """Weights of an alphabet, as the accelerator stores them where no slice is pruned."""
+class Tables:
+    """A code by tables: uint8 words of an alphabet's integers, float32 integers of all words."""
 
-    def __init__(self, alphabet: Alphabet):
-        code, values = _codes(alphabet.name)
-        super().__init__(code.bits, signed=code.kind == "int")
-        self.plain = code.kind == "int"
-        self.lowest = alphabet.values[0]
-        if not self.plain:
-            encode = np.zeros(alphabet.values[-1] - self.lowest + 1, np.uint8)
-            encode[np.array(alphabet.values) - self.lowest] = code.encode(np.array(alphabet.values))
-            self.register_buffer("_encode", torch.from_numpy(encode), persistent=False)
-            self.register_buffer("_decode", torch.from_numpy(values), persistent=False)
+    def __init__(self, alphabet: Alphabet, code: WeightCode, device: torch.device):
+        values = np.array(alphabet.values + (0,) * code.zero)
+        self.bits, self.lowest = code.bits, alphabet.values[0]
+        words = np.zeros(alphabet.values[-1] - self.lowest + 1, np.uint8)
+        words[values - self.lowest] = code.encode(values)
+        integers = code.decode(np.arange(1 << code.bits)).astype(np.float32)
+        self.words = torch.from_numpy(words).to(device)
+        self.integers = torch.from_numpy(integers).to(device)
 
     def encode(self, integers: Tensor) -> Tensor:
-        if self.plain:
-            return super().encode(integers)
-        return self.get_buffer("_encode")[(integers - self.lowest).long()]
+        return self.words[(integers - self.lowest).long()]
 
     def decode(self, words: Tensor) -> Tensor:
-        return words if self.plain else self.get_buffer("_decode")[words.long()]
+        return self.integers[words.long()]
 
 
-@lru_cache(maxsize=32)
-def _codes(name: str) -> tuple[WeightCode, np.ndarray]:
-    """Code of an alphabet without zeros, and the integer of each code word (float32)."""
-    alphabet = Alphabet(name)
-    values = np.array(alphabet.values)
-    code = WeightCode.choose(alphabet, values)
-    table = np.zeros(1 << code.bits, np.float32)
-    table[code.encode(values)] = values
-    return code, table
+@lru_cache(maxsize=64)
+def _tables(alphabet: str, code: WeightCode, device: torch.device) -> Tables:
+    return Tables(Alphabet(alphabet), code, device)
+
+
+@dataclass(frozen=True)
+class TableCoding:
+    """The weights of an alphabet in a code that is no two's complement."""
+
+    alphabet: str
+    code: WeightCode
+
+    @property
+    def bits(self) -> int:
+        return self.code.bits
+
+    def encode(self, integers: Tensor) -> Tensor:
+        return _tables(self.alphabet, self.code, integers.device).encode(integers)
+
+    def decode(self, words: Tensor) -> Tensor:
+        return _tables(self.alphabet, self.code, words.device).decode(words)
+
+
+class WeightMemory(Memory):
+    """Weights of an alphabet, as the accelerator stores them where no weight is 0.
+
+    A word of several lanes has some without a channel, whose weight is 0. Then the codes of
+    binary weights and of powers of two have a bit for it: ``coded`` has it, too.
+    """
+
+    def __init__(self, alphabet: Alphabet):
+        code = WeightCode.choose(alphabet, np.array(alphabet.values))
+        super().__init__(code.bits, signed=code.kind == "int")
+        self.table = None if self.signed else TableCoding(alphabet.name, code)
+
+    def encode(self, integers: Tensor) -> Tensor:
+        return super().encode(integers) if self.table is None else self.table.encode(integers)
+
+    def decode(self, words: Tensor) -> Tensor:
+        return words if self.table is None else self.table.decode(words)
+
+    def coded(self, code: WeightCode | None) -> Coding | None:
+        if self.table is None:
+            return super().coded(code)
+        return None if code is None or code.kind != "sign" else replace(self.table, code=code)
 
 
 class TapMemory(Memory):

@@ -174,6 +174,20 @@ class ConvNet(nn.Module):
             layer.freeze()
 
 
+def weighted_layers(model: ConvNet) -> dict[str, MuxConv2d | DenseConv2d | QuantLinear]:
+    """The layers with weights, by the name of the op that each becomes in ``export_network``."""
+    found: dict[str, MuxConv2d | DenseConv2d | QuantLinear] = {}
+    for index, module in enumerate(model.body):
+        if isinstance(module, ConvLayer):
+            found[f"conv{index}_acc"] = module.conv
+        elif isinstance(module, ResidualBlock):
+            found[f"block{index}_a_acc"] = module.first.conv
+            found[f"block{index}_b_acc"] = module.conv
+            if module.shortcut is not None:
+                found[f"block{index}_s_acc"] = module.shortcut
+    return {**found, "logits_acc": model.head}
+
+
 def _cnn(make: _Factory, shape: Sequence[int]) -> list[nn.Module]:
     c = make.config
     if make.flat and shape[1] != 1:

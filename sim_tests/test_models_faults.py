@@ -24,7 +24,7 @@ from hwsim.models.faults import (
     voltage_curve,
 )
 from hwsim.models.layers import MuxConv2d, normalize_as_deployed
-from hwsim.models.memory import Memory, TapMemory, WeightMemory
+from hwsim.models.memory import Errors, Memory, TapMemory, WeightMemory
 from hwsim.models.networks import build_network
 from hwsim.network import Alphabet
 
@@ -64,7 +64,7 @@ def test_codes_are_those_of_the_accelerator(name: str) -> None:
 
 
 def test_a_tap_past_the_last_one_reads_zero() -> None:
-    class Ones:
+    class Ones(Errors):
         def strike(self, memory: str, words: Tensor, bits: int) -> None:
             words |= (1 << bits) - 1
 

@@ -20,7 +20,6 @@ from hwsim.accelerator.pipeline import Pipeline, Stage
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
 from hwsim.network import MuxConv2d
-from hwsim.network.codes import WeightCode
 
 ONES = np.int64(-1)
 
@@ -201,15 +200,6 @@ def stored_fields(stage: Stage, role: str) -> np.ndarray:
     return np.stack(columns, axis=2).reshape(len(place), -1)
 
 
-def decode_code(code: WeightCode, fields: np.ndarray) -> np.ndarray:
-    """Weights that codes stand for, any bit pattern included; same shape, int64."""
-    if code.kind == "int":
-        return signed(fields, code.bits)
-    size = np.int64(1) << (fields >> 1 & ((1 << code.exponent_bits) - 1))
-    weight = np.where(fields & 1, -size, size)
-    return np.where(fields >> (code.bits - 1) & 1, 0, weight) if code.zero else weight
-
-
 def split_weights(store: WeightStore, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Taps [words, outputs, inputs] and codes [words, outputs, inputs, positions] of fields."""
     words, outputs, inputs, positions = store.weight.shape
@@ -241,7 +231,7 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
     real = place >= 0
     original = op.weight  # type: ignore[union-attr]
     weight = np.empty(original.size, np.int64)
-    weight[place[real]] = decode_code(store.code, codes)[real]
+    weight[place[real]] = store.code.decode(codes)[real]
     if not isinstance(op, MuxConv2d):
         return weight.reshape(original.shape), None
     tap = np.empty(original.size, np.int64)

@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
-from hwsim.accelerator.fields import decode_code, signed, split_constants, split_weights, unsigned
+from hwsim.accelerator.fields import signed, split_constants, split_weights, unsigned
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.errors import NetworkError
@@ -258,7 +258,7 @@ class StageEvaluator:
             taps = np.minimum(taps, stage.timing.kernel[0] * stage.timing.kernel[1])
         return Weights(
             np.ascontiguousarray(taps),
-            np.ascontiguousarray(decode_code(store.code, codes)),
+            np.ascontiguousarray(store.code.decode(codes)),
             fields,
             store.tap_bits > 0,
             store.code.kind == "int",

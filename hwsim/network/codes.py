@@ -42,3 +42,11 @@ class WeightCode:
         exponent = np.where(size > 0, np.log2(np.maximum(size, 1)).round().astype(np.int64), 0)
         code = (weight < 0).astype(np.int64) | exponent << 1
         return code | (weight == 0).astype(np.int64) << (self.bits - 1) if self.zero else code
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """Weights that codes stand for, any bit pattern included; same shape, int64."""
+        if self.kind == "int":
+            return codes << (64 - self.bits) >> (64 - self.bits)
+        size = np.int64(1) << (codes >> 1 & ((1 << self.exponent_bits) - 1))
+        weight = np.where(codes & 1, -size, size)
+        return np.where(codes >> (self.bits - 1) & 1, 0, weight) if self.zero else weight

@@ -1,0 +1,94 @@
+"""Where the weights and taps of an op lie: which bits of which word of which memory.
+
+Whoever holds weights and taps as plain arrays, as training does, asks here what the failing cells
+of a chip do to each of their elements. The layout is that of ``hwsim.accelerator.fields``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from hwsim.accelerator import Pipeline, memory_list
+from hwsim.accelerator.fields import store_fields, weight_places
+from hwsim.accelerator.weights import weight_store
+from hwsim.lowvoltage.chip import FaultList, FaultSource
+from hwsim.network.codes import WeightCode
+
+StoredArray = Literal["weight", "tap"]
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayPlace:
+    """Where an array lies in a memory.
+
+    memory: its name. words, bits: its size. start: lowest bit of each field of a word, int64
+    [fields]. element: which element of the flattened array each field holds, int64
+    [words, fields]; -1 for fields that hold none of it. size: elements of the array. width: bits of
+    an element. code: what the bits stand for; None: an unsigned number.
+    """
+
+    memory: str
+    words: int
+    bits: int
+    start: np.ndarray
+    element: np.ndarray
+    size: int
+    width: int
+    code: WeightCode | None
+
+    @property
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """Word and lowest bit of each element, int64 [size] each."""
+        word, field = np.nonzero(self.element >= 0)
+        order = np.argsort(self.element[word, field])
+        return word[order], self.start[field[order]]
+
+    def faults(self, chip: FaultSource, probability: float) -> FaultList:
+        """The failing cells of ``chip``, as those of a memory of one element in each word.
+
+        probability: bit error rate, 0..1. Raises VoltageError for another one.
+        """
+        found = chip.faults_at(self.memory, self.words, self.bits, probability)
+        field = np.searchsorted(self.start, found.bit, side="right") - 1
+        element = self.element[found.word, field]
+        moved = replace(
+            found, words=self.size, bits=self.width, word=element, bit=found.bit - self.start[field]
+        ).where(element >= 0)
+        return moved.where(np.lexsort((moved.bit, moved.word)))
+
+
+def array_place(pipeline: Pipeline, op: str, array: StoredArray) -> ArrayPlace | None:
+    """Where ``weight`` or ``tap`` of the op named ``op`` lies in ``pipeline``.
+
+    None where it has no cells: in the fabric (style ``constant``), and for taps of one position.
+    Raises KeyError for a name that no op with weights has.
+    """
+    stage = next((s for s in pipeline.stages if s.op is not None and s.op.name == op), None)
+    store = None if stage is None else weight_store(stage)
+    if stage is None or store is None:
+        raise KeyError(op)
+    memory = next(m for m in memory_list(pipeline) if (m.layer, m.role) == (stage.name, "weight"))
+    if memory.style == "constant" or (array == "tap" and not store.tap_bits):
+        return None
+    # Of each slot of a word the tap is the first field, the weights are the others.
+    weights = weight_places(stage)
+    taps = bool(store.tap_bits)
+    element = np.full((*weights.shape[:3], taps + weights.shape[3]), -1)
+    if array == "tap":
+        element[..., 0] = weights[..., 0]
+    else:
+        element[..., taps:] = weights
+    weight = array == "weight"
+    return ArrayPlace(
+        memory.name,
+        memory.words,
+        memory.bits,
+        store_fields(stage, "weight").start,
+        element.reshape(len(element), -1),
+        int(weights.max()) + 1,
+        store.code.bits if weight else store.tap_bits,
+        store.code if weight else None,
+    )
