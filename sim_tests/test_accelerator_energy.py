@@ -133,7 +133,7 @@ def test_parts_add_up_and_every_stage_is_there(seed: int) -> None:
     assert sum(report.by_kind.values()) == pytest.approx(report.total_pj)
     for kind, pj in report.by_kind.items():
         assert sum(kinds[kind] for kinds in report.by_stage_and_kind.values()) == pytest.approx(pj)
-    assert min(part.pj for part in report.parts) >= 0
+    assert min(entry.value for entry in report.ledger.entries) >= 0
 
 
 def test_voltage_scales_dynamic_energy_squared_and_leakage_linearly() -> None:

@@ -9,7 +9,7 @@ from hwsim.accelerator.cycles import (
     simulate,
 )
 from hwsim.accelerator.depths import smallest_depths
-from hwsim.accelerator.energy import EnergyPart, EnergyReport, Prices, estimate_energy
+from hwsim.accelerator.energy import EnergyReport, Prices, estimate_energy
 from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
 from hwsim.accelerator.kinds import StageKind
 from hwsim.accelerator.memories import MemoryInfo, memory_list
@@ -36,7 +36,6 @@ __all__ = [
     "Timing",
     "auto_fold",
     "build_pipeline",
-    "EnergyPart",
     "EnergyReport",
     "Operation",
     "Prices",

@@ -17,6 +17,7 @@ from hwsim.accelerator.memories import MemoryInfo, memory_list
 from hwsim.accelerator.operations import Operation, count_operations
 from hwsim.accelerator.pipeline import Pipeline
 from hwsim.config.energy_table import EnergyTable, OperationEntry
+from hwsim.costs import Basis, Entry, Ledger
 
 KINDS = ("logic", "weight", "window", "constants", "fifo", "accumulator", "leakage")
 
@@ -24,28 +25,24 @@ SMALL_ARRAY_EXPONENT = 0.78
 """Access energy of an array with fewer words than the smallest point, by words ratio."""
 
 
-@dataclass(frozen=True)
-class EnergyPart:
-    """``pj`` that ``stage`` spends on ``kind`` (one of KINDS) in a frame."""
-
-    stage: str
-    kind: str
-    pj: float
+QUANTITY = "energy_pj"
+"""How energy is called in a ledger."""
 
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """Energy of one frame in parts; every sum below is a sum of ``parts``.
+    """Energy of one frame: ``ledger`` has QUANTITY by stage and kind, one of KINDS.
 
-    frame_us: time from one frame to the next, over which memories leak.
+    A FIFO counts to the stage that fills it, the first one to ``source``. frame_us: time from one
+    frame to the next, over which memories leak.
     """
 
-    parts: tuple[EnergyPart, ...]
+    ledger: Ledger
     frame_us: float
 
     @property
     def total_pj(self) -> float:
-        return sum(part.pj for part in self.parts)
+        return self.ledger.total(QUANTITY)
 
     @property
     def power_mw(self) -> float:
@@ -55,23 +52,17 @@ class EnergyReport:
     @property
     def by_kind(self) -> dict[str, float]:
         """pJ of each of KINDS."""
-        return {k: sum(part.pj for part in self.parts if part.kind == k) for k in KINDS}
+        return self.ledger.by_kind(QUANTITY, KINDS)
 
     @property
     def by_stage_and_kind(self) -> dict[str, dict[str, float]]:
-        """pJ of each of KINDS by stage, in order.
-
-        A FIFO counts to the stage that fills it, the first one to ``source``.
-        """
-        sums: dict[str, dict[str, float]] = {}
-        for part in self.parts:
-            sums.setdefault(part.stage, dict.fromkeys(KINDS, 0.0))[part.kind] += part.pj
-        return sums
+        """pJ of each of KINDS by stage, in order."""
+        return self.ledger.by_part_and_kind(QUANTITY, KINDS)
 
     @property
     def by_stage(self) -> dict[str, float]:
         """pJ by stage, in order."""
-        return {stage: sum(kinds.values()) for stage, kinds in self.by_stage_and_kind.items()}
+        return self.ledger.by_part(QUANTITY)
 
 
 @dataclass(frozen=True)
@@ -185,19 +176,19 @@ def estimate_energy(
         raise ValueError("interval_cycles must be >= 1 and clock_mhz > 0")
     prices = Prices(table, voltage_v)
     frame_us = interval_cycles / clock_mhz
-    parts = []
+    entries = []
     memories = memory_list(pipeline)
     for memory in memories:
         if memory.layer not in {stage.name for stage in pipeline.stages}:
-            parts += _memory(memory, prices, frame_us)
+            entries += _memory(memory, prices, frame_us)
     for stage in pipeline.stages:
         operations = count_operations(stage)
         pj = sum(n * prices.operation(operation) for operation, n in operations.items())
-        parts.append(EnergyPart(stage.name, "logic", pj))
+        entries.append(_entry(stage.name, "logic", pj))
         for memory in memories:
             if memory.layer == stage.name:
-                parts += _memory(memory, prices, frame_us)
-    return EnergyReport(tuple(parts), frame_us)
+                entries += _memory(memory, prices, frame_us)
+    return EnergyReport(Ledger(tuple(entries), {QUANTITY: energy_basis(table)}), frame_us)
 
 
 def access_pj(memory: MemoryInfo, prices: Prices) -> float:
@@ -210,13 +201,26 @@ def access_pj(memory: MemoryInfo, prices: Prices) -> float:
     return memory.reads * price.read_pj + memory.writes * price.write_pj
 
 
-def _memory(memory: MemoryInfo, prices: Prices, frame_us: float) -> list[EnergyPart]:
+def energy_basis(table: EnergyTable) -> Basis:
+    """On what energies by ``table`` rest."""
+    return Basis(
+        kind="model",
+        source=f"counted operations and accesses x table ({table.description})",
+        error="not compared with silicon",
+    )
+
+
+def _entry(part: str, kind: str, pj: float) -> Entry:
+    return Entry(part=part, kind=kind, quantity=QUANTITY, value=pj)
+
+
+def _memory(memory: MemoryInfo, prices: Prices, frame_us: float) -> list[Entry]:
     """Accesses and leakage of one memory; constants in the fabric count as logic instead."""
     if memory.style == "constant":
         return []
-    parts = [EnergyPart(memory.layer, memory.role, access_pj(memory, prices))]
+    entries = [_entry(memory.layer, memory.role, access_pj(memory, prices))]
     if memory.style == "memory":
         leakage_mw = memory.banks * prices.memory(memory.bank_words, memory.bits).leakage_mw
         # mW x us = nJ
-        parts.append(EnergyPart(memory.layer, "leakage", leakage_mw * frame_us * 1e3))
-    return parts
+        entries.append(_entry(memory.layer, "leakage", leakage_mw * frame_us * 1e3))
+    return entries
