@@ -18,7 +18,7 @@ import numpy as np
 from executor import mux_resnet20
 
 from hwsim.accelerator.mapping import map_network
-from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.roles import Role
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.execute import Executor
 from hwsim.faults import FaultyExecutor, design_faults
@@ -28,7 +28,7 @@ GROUPS = (
     ("weight", "constants"),
     ("window", "fifo"),
     ("accumulator",),
-    ROLES,
+    tuple(Role),
 )
 SLOW_IMAGES = 64
 """Images that are evaluated stage by stage in a turn."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from hwsim.accelerator.roles import Role
 from hwsim.files import (
     Count,
     Document,
@@ -24,8 +25,6 @@ from hwsim.files import (
 )
 from hwsim.names import Line
 
-Role = Literal["weight", "window", "fifo", "accumulator", "constants"]
-"""Of memories."""
 Kind = Role | Literal["logic", "leakage"]
 """What takes energy."""
 

@@ -21,7 +21,9 @@ from hwsim.accelerator.fields import (
     signed,
     split_constants,
 )
+from hwsim.accelerator.kinds import DEPTHWISE, GLOBAL_POOL, MAC, POOL, RESIZE
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.roles import Role
 from hwsim.accelerator.weights import weight_store
 from hwsim.cells import masks_in_access, read_cells
 from hwsim.faults import DesignFaults
@@ -87,10 +89,10 @@ class FaultyGolden:
     # -- persistent errors of what is only read ----------------------------------------------------
 
     def _put_weights(self, stage: Stage) -> None:
-        faulty, op = self.faults.of(stage.name, "weight"), stage.op
+        faulty, op = self.faults.of(stage.name, Role.WEIGHT), stage.op
         if faulty is None or op is None:
             return
-        weight, tap = decode_weights(stage, self.faults.stored(stage.name, "weight"))
+        weight, tap = decode_weights(stage, self.faults.stored(stage.name, Role.WEIGHT))
         self.golden.get_buffer(f"{op.name}__weight").copy_(torch.from_numpy(weight))
         if isinstance(op, MuxConv2d):
             assert tap is not None
@@ -99,9 +101,9 @@ class FaultyGolden:
 
     def _put_constants(self, stage: Stage) -> None:
         op = stage.rider
-        if op is None or self.faults.of(stage.name, "constants") is None:
+        if op is None or self.faults.of(stage.name, Role.CONSTANTS) is None:
             return
-        arrays = decode_constants(stage, self.faults.stored(stage.name, "constants"))
+        arrays = decode_constants(stage, self.faults.stored(stage.name, Role.CONSTANTS))
         for key, array in zip(op.arrays, arrays, strict=True):
             self.golden.get_buffer(f"{op.name}__{key}").copy_(torch.from_numpy(array))
 
@@ -121,19 +123,19 @@ class FaultyGolden:
     def _stage(self, stage: Stage, inputs: list[Tensor], first: int) -> tuple[Tensor, Tensor]:
         """What the op yields before the requantizer, and what the stage yields."""
         op, x = stage.op, inputs[0]
-        window = self.faults.of(stage.name, "window")
-        if stage.kind == "resize":
+        window = self.faults.of(stage.name, Role.WINDOW)
+        if stage.kind is RESIZE:
             x = x if window is None else _resized(window, stage, x, first)
         elif window is not None and window.faults.errs == ALWAYS:
             x = _through_window(window, stage, x, first)
             window = None
-        weights = self.faults.of(stage.name, "weight")
-        sums = self.faults.of(stage.name, "accumulator")
+        weights = self.faults.of(stage.name, Role.WEIGHT)
+        sums = self.faults.of(stage.name, Role.ACCUMULATOR)
         if op is None or isinstance(op, Requantize):
             result = x
         elif isinstance(op, Add):
             result = x + inputs[1]
-        elif stage.kind == "global_pool" and sums is not None:
+        elif stage.kind is GLOBAL_POOL and sums is not None:
             result = _global_pool(sums, stage, x, first)
         elif window or sums or (weights and weights.faults.errs < ALWAYS):
             result = self._by_step(stage, x, first, window)
@@ -151,7 +153,7 @@ class FaultyGolden:
         op, store = stage.rider, requantize_store(stage)
         assert op is not None
         assert store is not None
-        faulty = self.faults.of(stage.name, "constants")
+        faulty = self.faults.of(stage.name, Role.CONSTANTS)
         if faulty is None or faulty.faults.errs == ALWAYS:
             shape = x.shape[1:] if len(op.bias) > x.shape[1] else (-1, 1, 1)
             multiplier = self.golden._array(op, "multiplier").view(shape)
@@ -160,7 +162,7 @@ class FaultyGolden:
         else:
             beats = _beats(stage.output, x)
             number = first * beats[0, ..., 0].numel() + torch.arange(beats[..., 0].numel())
-            fields = torch.from_numpy(self.faults.stored(stage.name, "constants"))
+            fields = torch.from_numpy(self.faults.stored(stage.name, Role.CONSTANTS))
             word = number % len(fields)
             seen = _read(faulty, fields[word], word, number).numpy()
             multipliers, biases = split_constants(store, seen, stage.output.lanes)
@@ -177,7 +179,7 @@ class FaultyGolden:
     def _by_step(self, stage: Stage, x: Tensor, first: int, window: MemoryFaults | None) -> Tensor:
         """All frames and pixels at once, one step within the pixel after the other."""
         t, stream = stage.timing, stage.inputs[0]
-        sums = self.faults.of(stage.name, "accumulator")
+        sums = self.faults.of(stage.name, Role.ACCUMULATOR)
         frames, pixels, each = len(x), t.out_rows * t.out_cols, t.groups * t.steps
         beats = _beats(stream, x).view(frames, t.rows, t.cols, t.beats, stream.lanes)
         # Number of the first step of every pixel.
@@ -188,7 +190,7 @@ class FaultyGolden:
             group, n = divmod(step, t.steps)
             taps = _taps(stage, beats, n, first, window, start + step)
             value = self._combine(stage, taps, step, start + step)
-            if stage.kind == "mac" and n > 0:
+            if stage.kind is MAC and n > 0:
                 if sums is not None:
                     number = start // t.steps + group
                     access = number * (t.steps - 1) + n - 1
@@ -196,7 +198,7 @@ class FaultyGolden:
                     held = _kept(back, stage.accumulator)
                 value = value + held
             held = _kept(value, stage.accumulator)
-            if stage.kind != "mac" or n == t.steps - 1:
+            if stage.kind is not MAC or n == t.steps - 1:
                 yielded.append(held)
         lanes = torch.stack(yielded, 1).view(frames, pixels, -1)
         shape = stage.accumulator.shape
@@ -207,20 +209,20 @@ class FaultyGolden:
 
         word: of the weight store. number: of the step since reset, [places].
         """
-        if stage.kind == "pool":
+        if stage.kind is POOL:
             average = isinstance(stage.op, AvgPool2d)
             return taps.sum(dim=1) if average else taps.amax(dim=1)
         store = weight_store(stage)
         assert store is not None
-        fields = torch.from_numpy(self.faults.stored(stage.name, "weight"))[word]
+        fields = torch.from_numpy(self.faults.stored(stage.name, Role.WEIGHT))[word]
         fields = fields.expand(len(taps), -1)
-        faulty = self.faults.of(stage.name, "weight")
+        faulty = self.faults.of(stage.name, Role.WEIGHT)
         if faulty is not None and faulty.faults.errs < ALWAYS:
             fields = _read(faulty, fields, torch.full_like(number, word), number)
         # One word for each place takes the part of a store of so many words.
         tap, code = _split(stage, fields.numpy())
         weight = torch.from_numpy(store.code.decode(code))
-        if stage.kind == "depthwise":
+        if stage.kind is DEPTHWISE:
             return torch.einsum("npl,nlp->nl", taps, weight[:, :, 0])
         if isinstance(stage.op, MuxConv2d):
             # Taps past the last one select nothing.

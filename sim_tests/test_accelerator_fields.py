@@ -11,6 +11,7 @@ from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Pipeline, Stage, build_pipeline, count_operations, memory_list
 from hwsim.accelerator.fields import STORES, Fields, image, memory_fields
+from hwsim.accelerator.kinds import DEPTHWISE
 from hwsim.network import Alphabet, MuxConv2d, Requantize
 
 SEEDS = range(60)
@@ -67,7 +68,7 @@ def weight_words(stage: Stage) -> list[str]:
     kernel = np.asarray(op.weight).reshape(*op.weight.shape[:2], -1)
     outputs, inputs, positions = kernel.shape
     slots = []  # (word, [(output, input) or None of each slot])
-    if stage.kind == "depthwise":
+    if stage.kind is DEPTHWISE:
         for beat in range(x.beats):
             channels = range(beat * x.lanes, (beat + 1) * x.lanes)
             slots.append([(c, 0) if c < outputs else None for c in channels])
@@ -178,7 +179,7 @@ def test_packing_is_undone(seed: int) -> None:
     """Widths up to 63 bits, words wider than any machine word."""
     rng = np.random.default_rng(seed)
     widths = rng.integers(1, 64, rng.integers(1, 9))
-    fields = Fields(widths, np.ones((5, len(widths)), bool), 1)
+    fields = Fields(widths, np.ones((5, len(widths)), bool), 1, ("value",) * len(widths))
     values = rng.integers(0, 2**63, (5, len(widths))) & ((np.int64(1) << widths) - 1)
     assert np.array_equal(fields.unpack(fields.pack(values)), values)
     for word, row in zip(fields.words(values), values, strict=True):

@@ -11,7 +11,7 @@ from support.random_networks import Limits, random_input, random_network
 from hwsim.accelerator import Fold, MemoryInfo, Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.fields import STORES, image
 from hwsim.accelerator.kinds import GLOBAL_POOL, MAC, RESIZE
-from hwsim.accelerator.memories import ROLES, STYLES
+from hwsim.accelerator.roles import Role, Style
 from hwsim.network import INPUT, evaluate
 
 FRAMES = 2
@@ -49,8 +49,8 @@ def test_list_is_what_the_rtl_has(seed: int) -> None:
     listed = {p: (m.bank_words, m.bits) for p, m in by_instance(pipeline).items()}
     assert listed == found
     for memory in memory_list(pipeline):
-        assert memory.role in ROLES
-        assert memory.style in STYLES
+        assert isinstance(memory.role, Role)
+        assert isinstance(memory.style, Style)
         if memory.style == "registers":
             pattern = REGISTERS[pipeline.stage(memory.layer).kind]
             bits = register_bits(top, f"stage_{memory.layer}", pattern)

@@ -20,7 +20,7 @@ from hwsim.accelerator.fields import (
     store_fields,
     stored_fields,
 )
-from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.roles import Role
 from hwsim.errors import StorageError
 from hwsim.faults import design_faults
 from hwsim.faults.design import memory_protections, memory_shapes
@@ -143,7 +143,7 @@ class Map:
          "given for memories, layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
         ({"probability": 1.5}, VoltageError, "conv1.window: bit error rate must be 0..1, not 1.5"),
         ({"protection": {"accumulator": parse_protection("secded")}}, ChipError,
-         "conv1.accumulator: protection secded is for memories of weight, constants, window, "
+         "conv1.accumulator: protection secded is for memories of weight, window, constants, "
          "fifo, not for registers"),
         ({"chip": chip("transient_flip", 0), "protection": parse_protection("secded")}, ChipError,
          "conv1.window: protection secded needs faults of persistence 1; errors that come and go "
@@ -171,7 +171,7 @@ def test_weights_in_the_fabric_have_no_cells() -> None:
 
 
 def test_registers_stay_bare_under_a_protection_of_everything(pipeline: Pipeline) -> None:
-    faults = design_faults(pipeline, chip("flip", 0), 0.2, ROLES, parse_protection("secded"))
+    faults = design_faults(pipeline, chip("flip", 0), 0.2, tuple(Role), parse_protection("secded"))
     for memory in faults.memories.values():
         assert memory.protected == (memory.memory.style == "memory")
 

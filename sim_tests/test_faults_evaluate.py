@@ -19,7 +19,7 @@ from support.faulty import (
 from support.random_networks import Limits, random_input
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline
-from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
 from hwsim.faults.circuit import faulty_circuit
@@ -138,7 +138,7 @@ def test_frames_count_from_reset(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("kind", ["flip", "transient_flip"])
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", tuple(Role))
 def test_every_kind_of_memory_matters(pipeline: Pipeline, role: str, kind: str) -> None:
     x = residual_images(FRAMES)
     clean = evaluate(pipeline.network, x)

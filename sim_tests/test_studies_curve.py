@@ -23,13 +23,13 @@ from hwsim.accelerator import (
     simulate,
 )
 from hwsim.accelerator.energy import access_pj
-from hwsim.accelerator.memories import ROLES
 from hwsim.accelerator.operations import Operation
+from hwsim.accelerator.roles import PROTECTABLE, Role
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 from hwsim.errors import HwsimError, NetworkError, OutputError
 from hwsim.faults.costs import memory_energy
-from hwsim.faults.design import PROTECTABLE, DesignFaults, design_faults
+from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.evaluate import FaultyExecutor
 from hwsim.lowvoltage import Chip, ChipError, FaultMap, Spatial, VoltageError, load_technology
 from hwsim.lowvoltage.protection import NONE, Secded, Tmr
@@ -468,7 +468,7 @@ def test_energy_counts_the_protection_that_is_simulated() -> None:
     """Registers have none, whatever their role: accumulators, and windows of resize stages."""
     network = small_pipeline().network
     pipeline = build_pipeline(network, {"conv1": Fold(4, 1), "conv2": Fold(1, 2)})
-    study = Study(pipeline, SRAM, *own_answers(network, 2), ROLES, Secded())
+    study = Study(pipeline, SRAM, *own_answers(network, 2), tuple(Role), Secded())
     simulated = {name: m.protection for name, m in study.faults(0, 0.5).memories.items()}
     assert study.protections == simulated
     styles = {m.name: m.style for m in memory_list(pipeline)}

@@ -16,10 +16,11 @@ import numpy as np
 from hwsim.accelerator.memories import MemoryInfo, memory_list
 from hwsim.accelerator.operations import Operation, count_operations
 from hwsim.accelerator.pipeline import Pipeline
+from hwsim.accelerator.roles import Role, Style
 from hwsim.config.energy_table import EnergyTable, OperationEntry
 from hwsim.costs import Basis, Entry, Ledger
 
-KINDS = ("logic", "weight", "window", "constants", "fifo", "accumulator", "leakage")
+KINDS = ("logic", *Role, "leakage")
 
 SMALL_ARRAY_EXPONENT = 0.78
 """Access energy of an array with fewer words than the smallest point, by words ratio."""
@@ -193,9 +194,9 @@ def estimate_energy(
 
 def access_pj(memory: MemoryInfo, prices: Prices) -> float:
     """pJ of a frame's accesses to ``memory``; 0 for constants in the fabric, which are logic."""
-    if memory.style == "constant":
+    if memory.style is Style.CONSTANT:
         return 0.0
-    if memory.style == "registers":
+    if memory.style is Style.REGISTERS:
         return memory.writes * prices.register_write(memory.bits)
     price = prices.memory(memory.bank_words, memory.bits)
     return memory.reads * price.read_pj + memory.writes * price.write_pj
@@ -216,10 +217,10 @@ def _entry(part: str, kind: str, pj: float) -> Entry:
 
 def _memory(memory: MemoryInfo, prices: Prices, frame_us: float) -> list[Entry]:
     """Accesses and leakage of one memory; constants in the fabric count as logic instead."""
-    if memory.style == "constant":
+    if memory.style is Style.CONSTANT:
         return []
     entries = [_entry(memory.layer, memory.role, access_pj(memory, prices))]
-    if memory.style == "memory":
+    if memory.style is Style.MEMORY:
         leakage_mw = memory.banks * prices.memory(memory.bank_words, memory.bits).leakage_mw
         # mW x us = nJ
         entries.append(_entry(memory.layer, "leakage", leakage_mw * frame_us * 1e3))

@@ -9,22 +9,22 @@ are made when somebody asks for one; sizes come without them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import assert_never
 
 import numpy as np
 
 from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.memories import MemoryInfo
-from hwsim.accelerator.pipeline import Pipeline, Stage
+from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
+from hwsim.accelerator.roles import STORES, Role
+from hwsim.accelerator.stage import Stage
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
-from hwsim.network import MuxConv2d
+from hwsim.network import MuxConv2d, Weighted
 
 ONES = np.int64(-1)
-
-STORES = ("weight", "constants")
-"""Roles of the memories that are only read: what they hold is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +34,14 @@ class Fields:
     width: bits of each field of a word, lowest first, int64 [fields]. real: bool [words, fields],
     clear where a field belongs to a lane past the last channel: nothing depends on what it holds,
     so synthesis drops it, and it does not fail. lanes: equal parts of a word, one a channel.
+    values: what the fields of one lane hold, for people (tap, weight, multiplier, bias, or the
+    role of the memory).
     """
 
     width: np.ndarray
     real: np.ndarray
     lanes: int
+    values: tuple[str, ...]
 
     @property
     def start(self) -> np.ndarray:
@@ -84,22 +87,25 @@ def unsigned(values: np.ndarray, bits: int) -> np.ndarray:
 
 def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
     """The fields of the words of ``memory``, one of ``memory_list(pipeline)``."""
-    if memory.role == "fifo":
-        fifo = next(f for f in pipeline.fifos if f"fifo.{f.name}" == memory.name)
-        stream = fifo.stream
-        return _plain(memory.words, stream.lanes, stream.type.bits)
+    if memory.role is Role.FIFO:
+        fifo = next(f for f in pipeline.fifos if Role.FIFO.memory(f.name) == memory.name)
+        return _plain(memory, fifo.stream.lanes, fifo.stream.type.bits)
     stage = pipeline.stage(memory.layer)
-    if memory.role in STORES:
-        return store_fields(stage, memory.role)
-    if memory.role == "window":
-        stream = stage.inputs[0]
-        fields = _plain(memory.words, stream.lanes, stream.type.bits)
-        # Words hold the beats of a pixel in turn, and every bank holds whole pixels.
-        beat = np.arange(memory.words) % stream.beats
-        channel = beat[:, np.newaxis] * stream.lanes + np.arange(stream.lanes)
-        return Fields(fields.width, channel < stream.type.channels, fields.lanes)
-    lanes = memory.bits // stage.accumulator.bits
-    return _plain(memory.words, lanes, stage.accumulator.bits)
+    match memory.role:
+        case Role.WEIGHT | Role.CONSTANTS:
+            return store_fields(stage, memory.role)
+        case Role.WINDOW:
+            stream = stage.inputs[0]
+            fields = _plain(memory, stream.lanes, stream.type.bits)
+            # Words hold the beats of a pixel in turn, and every bank holds whole pixels.
+            beat = np.arange(memory.words) % stream.beats
+            channel = beat[:, np.newaxis] * stream.lanes + np.arange(stream.lanes)
+            return replace(fields, real=channel < stream.type.channels)
+        case Role.ACCUMULATOR:
+            bits = stage.accumulator.bits
+            return _plain(memory, memory.bits // bits, bits)
+        case _:
+            assert_never(memory.role)
 
 
 def image(pipeline: Pipeline, memory: MemoryInfo) -> list[int] | None:
@@ -119,11 +125,13 @@ def store_image(stage: Stage, role: str) -> list[int]:
 
 def store_fields(stage: Stage, role: str) -> Fields:
     """The fields of the weight store (``weight``) or the ``constants`` of ``stage``."""
-    return _weight_fields(stage) if role == "weight" else _constant_fields(stage)
+    return _weight_fields(stage) if role == Role.WEIGHT else _constant_fields(stage)
 
 
-def _plain(words: int, lanes: int, bits: int) -> Fields:
-    return Fields(np.full(lanes, bits, np.int64), np.ones((words, lanes), bool), lanes)
+def _plain(memory: MemoryInfo, lanes: int, bits: int) -> Fields:
+    """A word of ``lanes`` equal values, all of them in use."""
+    real = np.ones((memory.words, lanes), bool)
+    return Fields(np.full(lanes, bits, np.int64), real, lanes, (memory.role,))
 
 
 def _weight_fields(stage: Stage) -> Fields:
@@ -134,7 +142,9 @@ def _weight_fields(stage: Stage) -> Fields:
     real = weight_places(stage) >= 0
     per_slot = np.repeat(real[..., :1], len(slot), axis=3)
     slots = store.weight.shape[1] * store.weight.shape[2]
-    return Fields(np.array(slot * slots), per_slot.reshape(len(real), -1), slots)
+    tap = ("tap",) if store.tap_bits else ()
+    values = (*tap, *("weight",) * store.weight.shape[3])
+    return Fields(np.array(slot * slots), per_slot.reshape(len(real), -1), slots, values)
 
 
 def _constant_fields(stage: Stage) -> Fields:
@@ -144,7 +154,7 @@ def _constant_fields(stage: Stage) -> Fields:
     lane.append(store.bias_bits)
     lanes = stage.output.lanes
     real = np.repeat(constant_places(stage) >= 0, len(lane), axis=1)
-    return Fields(np.array(lane * lanes), real, lanes)
+    return Fields(np.array(lane * lanes), real, lanes, ("multiplier", "bias")[-len(lane) :])
 
 
 @lru_cache(maxsize=256)
@@ -153,8 +163,8 @@ def weight_places(stage: Stage) -> np.ndarray:
 
     An index into the op's flattened ``weight``; -1 for lanes past the last channel.
     """
-    op = stage.op
-    weight = op.weight  # type: ignore[union-attr]
+    assert isinstance(stage.op, Weighted)
+    weight = stage.op.weight
     numbers = np.arange(1, weight.size + 1).reshape(*weight.shape[:2], -1)
     return arrange(stage, numbers) - 1
 
@@ -178,7 +188,7 @@ def constant_places(stage: Stage) -> np.ndarray:
 
 def stored_fields(stage: Stage, role: str) -> np.ndarray:
     """What the weight store or the constants of ``stage`` hold: int64 [words, fields], unsigned."""
-    if role == "weight":
+    if role == Role.WEIGHT:
         store = weight_store(stage)
         assert store is not None
         codes = store.code.encode(store.weight)
@@ -225,11 +235,12 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
     weight 0 at the last tap.
     """
     op, store = stage.op, weight_store(stage)
+    assert isinstance(op, Weighted)
     assert store is not None
     taps, codes = split_weights(store, fields)
     place = weight_places(stage)
     real = place >= 0
-    original = op.weight  # type: ignore[union-attr]
+    original = op.weight
     weight = np.empty(original.size, np.int64)
     weight[place[real]] = store.code.decode(codes)[real]
     if not isinstance(op, MuxConv2d):

@@ -32,31 +32,27 @@ from typing import assert_never
 from hwsim.accelerator.kinds import Accumulator, Window
 from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.stage import Fifo, Stage
 from hwsim.accelerator.weights import weight_store
-
-ROLES = ("weight", "window", "constants", "fifo", "accumulator")
-STYLES = ("memory", "constant", "registers")
 
 
 @dataclass(frozen=True)
 class MemoryInfo:
     """One memory; ``words`` x ``bits`` cells, spread evenly over ``banks`` equal arrays.
 
-    name: unique in the accelerator, see the module text. role: one of ROLES. layer: the stage
-    that owns it; a FIFO belongs to the stage that fills it (``source`` for the input's).
-    style: ``memory`` (an array with a read and a write port), ``constant`` (in the fabric,
-    no cells that could fail), ``registers``. instances: path of each bank in the RTL, empty
-    unless style is ``memory``. reads, writes: words per frame, in which every bank counts for
-    itself: the exact number of cycles with its enable set.
+    name: unique in the accelerator, see the module text. layer: the stage that owns it; a FIFO
+    belongs to the stage that fills it (``source`` for the input's). instances: path of each bank
+    in the RTL, empty unless style is ``memory``. reads, writes: words per frame, in which every
+    bank counts for itself: the exact number of cycles with its enable set.
     """
 
     name: str
-    role: str
+    role: Role
     layer: str
     words: int
     bits: int
-    style: str
+    style: Style
     reads: int
     writes: int
     instances: tuple[str, ...] = ()
@@ -94,18 +90,18 @@ def _window(stage: Stage) -> MemoryInfo | None:
     t = stage.timing
     if t.streaming:
         return None
-    name, bits = f"{stage.name}.window", stage.inputs[0].bits
+    name, bits = Role.WINDOW.memory(stage.name), stage.inputs[0].bits
     if stage.kind.window is Window.PIXELS:
         words, reads = t.row_slots * t.beats, t.out_rows * t.out_cols * _resize_reads(stage)
         return MemoryInfo(
-            name, "window", stage.name, words, bits, "registers", reads, t.input_beats
+            name, Role.WINDOW, stage.name, words, bits, Style.REGISTERS, reads, t.input_beats
         )
     instances = tuple(
         f"stage_{stage.name}.bank_{y}_{x}" for y in range(t.kernel[0]) for x in range(t.kernel[1])
     )
     words, reads = len(instances) * t.bank_words, len(instances) * t.frame_steps
     return MemoryInfo(
-        name, "window", stage.name, words, bits, "memory", reads, t.input_beats, instances
+        name, Role.WINDOW, stage.name, words, bits, Style.MEMORY, reads, t.input_beats, instances
     )
 
 
@@ -124,8 +120,7 @@ def _weights(stage: Stage) -> MemoryInfo | None:
         return None
     return _store(
         stage,
-        "weight",
-        "weight",
+        Role.WEIGHT,
         store.words,
         store.bits,
         stage.fold.weights == "memory",
@@ -140,8 +135,7 @@ def _constants(stage: Stage) -> MemoryInfo | None:
         return None
     return _store(
         stage,
-        "requantize",
-        "constants",
+        Role.CONSTANTS,
         store.words,
         store.bits,
         store.words > 1,
@@ -152,8 +146,7 @@ def _constants(stage: Stage) -> MemoryInfo | None:
 
 def _store(
     stage: Stage,
-    suffix: str,
-    role: str,
+    role: Role,
     words: int,
     bits: int,
     in_memory: bool,
@@ -162,15 +155,15 @@ def _store(
 ) -> MemoryInfo:
     """A read-only store; a single word in the fabric is wiring, which nothing reads."""
     instances = (f"stage_{stage.name}.{instance}",) if in_memory else ()
-    style = "memory" if in_memory else "constant"
-    reads = 0 if style == "constant" and words == 1 else reads
+    style = Style.MEMORY if in_memory else Style.CONSTANT
+    reads = 0 if not in_memory and words == 1 else reads
     return MemoryInfo(
-        f"{stage.name}.{suffix}", role, stage.name, words, bits, style, reads, 0, instances
+        role.memory(stage.name), role, stage.name, words, bits, style, reads, 0, instances
     )
 
 
 def _accumulator(stage: Stage) -> MemoryInfo | None:
-    t, name = stage.timing, f"{stage.name}.accumulator"
+    t, name = stage.timing, Role.ACCUMULATOR.memory(stage.name)
     match stage.kind.accumulator:
         case Accumulator.NONE:
             return None
@@ -187,18 +180,20 @@ def _accumulator(stage: Stage) -> MemoryInfo | None:
         case _:
             assert_never(stage.kind.accumulator)
     bits = lanes * stage.accumulator.bits
-    return MemoryInfo(name, "accumulator", stage.name, words, bits, "registers", reads, writes)
+    return MemoryInfo(
+        name, Role.ACCUMULATOR, stage.name, words, bits, Style.REGISTERS, reads, writes
+    )
 
 
 def _fifo(fifo: Fifo) -> MemoryInfo:
     beats = fifo.stream.frame_beats
     return MemoryInfo(
-        f"fifo.{fifo.name}",
-        "fifo",
+        Role.FIFO.memory(fifo.name),
+        Role.FIFO,
         fifo.producer,
         fifo.depth,
         fifo.stream.bits,
-        "memory",
+        Style.MEMORY,
         beats,
         beats,
         (f"fifo_{fifo.name}.memory",),

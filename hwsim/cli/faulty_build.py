@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from hwsim.accelerator import Pipeline, memory_list
-from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.roles import Role
 from hwsim.cli.cells import CellOptions, parse_spatial, relative_voltage, words
 from hwsim.errors import ConfigError, StorageError
 from hwsim.faults import DesignFaults, design_faults
@@ -40,7 +40,7 @@ class FaultyBuild:
     @property
     def memories(self) -> tuple[str, ...]:
         """Roles or names of the memories that fail."""
-        return ROLES if self.faulty is None else tuple(words(self.faulty))
+        return tuple(Role) if self.faulty is None else tuple(words(self.faulty))
 
     def faults(self, pipeline: Pipeline) -> DesignFaults:
         """The faults that these options ask for."""

@@ -9,12 +9,15 @@ one reader. Registers overflow, and accumulators err, as those of the RTL.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from hwsim.accelerator import Fifo, Pipeline, Stage
 from hwsim.accelerator.fields import ONES, decode_constants, decode_weights, weight_places
+from hwsim.accelerator.kinds import Accumulator
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.execute.circuit import Circuit, Edit, Register
 from hwsim.faults.design import DesignFaults, MemoryFaults
@@ -22,14 +25,13 @@ from hwsim.faults.rings import fifo_ring, window_ring
 from hwsim.network import (
     INPUT,
     Alphabet,
-    Conv2d,
     Flatten,
-    Linear,
     MuxConv2d,
     Network,
     Op,
     Requantize,
     TensorType,
+    Weighted,
 )
 
 
@@ -60,24 +62,21 @@ def faulty_network(faults: DesignFaults) -> Network | None:
 def weighted_op(faults: DesignFaults, stage: Stage) -> Op:
     """The op of ``stage`` with its weights as read; NetworkError where no alphabet has them."""
     op = stage.op
-    assert isinstance(op, (MuxConv2d, Conv2d, Linear))
-    weight, tap = decode_weights(stage, faults.stored(stage.name, "weight"))
-    alphabet = _alphabet(op, weight)
-    if isinstance(op, MuxConv2d):
-        assert tap is not None
-        return replace(op, weight=weight, tap=tap, alphabet=alphabet)
-    return replace(op, weight=weight, alphabet=alphabet)
+    assert isinstance(op, Weighted)
+    weight, tap = decode_weights(stage, faults.stored(stage.name, Role.WEIGHT))
+    read: dict[str, Any] = {"weight": weight, "alphabet": _alphabet(op, weight)}
+    return replace(op, **read if tap is None else {**read, "tap": tap})
 
 
 def requantizer(faults: DesignFaults, stage: Stage) -> Requantize:
     """The requantizer of ``stage`` with its constants as read."""
     op = stage.rider
     assert op is not None
-    multiplier, bias = decode_constants(stage, faults.stored(stage.name, "constants"))
+    multiplier, bias = decode_constants(stage, faults.stored(stage.name, Role.CONSTANTS))
     return replace(op, multiplier=multiplier, bias=bias)
 
 
-def _alphabet(op: MuxConv2d | Conv2d | Linear, weight: np.ndarray) -> Alphabet:
+def _alphabet(op: Weighted, weight: np.ndarray) -> Alphabet:
     """The op's own alphabet, or the narrowest one of integers, that holds ``weight``."""
     zero = isinstance(op, MuxConv2d)
     for name in (op.alphabet.name, *(f"int{bits}" for bits in range(2, 9))):
@@ -119,10 +118,10 @@ class _Builder:
         """What a stage begins with, reading what its FIFOs and its window pass on."""
         op = stage.op
         assert op is not None
-        window = self.faults.of(stage.name, "window")
-        if self.faults.of(stage.name, "weight") is not None:
+        window = self.faults.of(stage.name, Role.WINDOW)
+        if self.faults.of(stage.name, Role.WEIGHT) is not None:
             op = weighted_op(self.faults, stage)
-        accumulator = self.faults.of(stage.name, "accumulator")
+        accumulator = self.faults.of(stage.name, Role.ACCUMULATOR)
         if accumulator is not None or (op is not stage.op and not self._fits(op)):
             self.registers[op.name] = _register(stage, op, accumulator)
         links = zip(self.pipeline.inputs_of(stage.name), op.inputs, strict=True)
@@ -140,7 +139,7 @@ class _Builder:
 
     def _rider(self, stage: Stage, made: Op) -> Op:
         """The requantizer of a stage, which is ``made`` where it is all of it."""
-        if self.faults.of(stage.name, "constants") is not None:
+        if self.faults.of(stage.name, Role.CONSTANTS) is not None:
             made = replace(requantizer(self.faults, stage), inputs=made.inputs)
         store = requantize_store(stage)
         assert isinstance(made, Requantize)
@@ -177,7 +176,7 @@ class _Builder:
         if stage is not None and stage.op is None:
             (before,) = self.pipeline.inputs_of(stage.name)
             found += self._memories(before)
-            window = self.faults.of(stage.name, "window")
+            window = self.faults.of(stage.name, Role.WINDOW)
             if window is not None:
                 found.append(window_ring(window, stage))
         own = self.faults.fifo(fifo.name)
@@ -214,7 +213,7 @@ def _register(stage: Stage, op: Op, faulty: MemoryFaults | None) -> Register:
     if faulty is not None:
         channel = np.arange(y.channels)
         word, lane = np.divmod(channel, stage.output.lanes)
-        if stage.kind == "mac":
+        if stage.kind.accumulator is Accumulator.GROUP:
             word, lane = np.zeros_like(channel), channel % stage.fold.pe
         keep, flip = faulty.masks.keep[word, lane], faulty.masks.flip[word, lane]
     return Register(y, _steps(stage, op, t.steps), keep, flip)
@@ -222,11 +221,12 @@ def _register(stage: Stage, op: Op, faulty: MemoryFaults | None) -> Register:
 
 def _steps(stage: Stage, op: Op, steps: int) -> np.ndarray:
     """In which step of the stage each term of ``op`` is taken: int64 [outputs, terms]."""
-    if stage.kind == "global_pool":
+    if stage.kind.accumulator is Accumulator.FRAME:
         x = stage.inputs[0].type
         return np.broadcast_to(np.arange(x.height * x.width), (x.channels, x.height * x.width))
-    weight = op.weight  # type: ignore[attr-defined]
-    if stage.kind != "mac":
+    assert isinstance(op, Weighted)
+    weight = op.weight
+    if stage.kind.accumulator is Accumulator.NONE:
         return np.zeros((len(weight), weight[0].size), np.int64)
     place = weight_places(stage)
     step = np.empty(weight.size, np.int64)

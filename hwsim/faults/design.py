@@ -17,16 +17,13 @@ import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
 from hwsim.accelerator.fields import Fields, memory_fields, store_fields, stored_fields
-from hwsim.accelerator.memories import ROLES
+from hwsim.accelerator.roles import PROTECTABLE, Role, Style
 from hwsim.cells import failing_cells, read_cells
 from hwsim.faults.masks import FieldMasks, field_masks
 from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
 from hwsim.lowvoltage.protection import NONE, Protection
 from hwsim.lowvoltage.technology import VoltageError
 from hwsim.lowvoltage.transient import ALWAYS, transient_key
-
-PROTECTABLE = ("weight", "constants", "window", "fifo")
-"""Roles of the memories that check bits can protect: those that are read and written as words."""
 
 
 class CellMasks(NamedTuple):
@@ -79,7 +76,7 @@ class MemoryFaults:
             return read_cells(stored, self.masks.keep[word], self.masks.flip[word])
         cells = self.cells
         read = np.array(stored)
-        rows = np.flatnonzero(cells.failing.any(axis=1)[word])
+        rows = np.flatnonzero(np.logical_or.reduce(cells.failing, axis=1)[word])
         masks = (mask[word[rows]] for mask in cells)
         seen = self.protection.read(self.fields.pack(stored[rows]), *masks)
         read[rows] = self.fields.unpack(seen)
@@ -115,12 +112,11 @@ class DesignFaults:
 
     def of(self, layer: str, role: str) -> MemoryFaults | None:
         """The faulty memory of a role (not ``fifo``) of a stage, None when it has no faults."""
-        suffix = {"constants": "requantize"}.get(role, role)
-        return self.memories.get(f"{layer}.{suffix}")
+        return self.memories.get(Role(role).memory(layer))
 
     def fifo(self, name: str) -> MemoryFaults | None:
         """The faulty memory of a FIFO, None when it has no faults."""
-        return self.memories.get(f"fifo.{name}")
+        return self.memories.get(Role.FIFO.memory(name))
 
     def stored(self, layer: str, role: str) -> np.ndarray:
         """Fields of a weight store or of constants as they are always read, int64.
@@ -141,14 +137,14 @@ def design_faults(
     pipeline: Pipeline,
     chip: FaultSource,
     probability: float | Mapping[str, float],
-    memories: Iterable[str] = ROLES,
+    memories: Iterable[str] = tuple(Role),
     protection: Protection | Mapping[str, Protection] = NONE,
 ) -> DesignFaults:
     """The faults of ``pipeline`` on ``chip`` at one operating point.
 
     probability: bit error rate 0..1 of all memories, or rates by name, layer (stage; ``source``
     for the input FIFO) or role, the first of which counts where several hold; memories that are
-    not in the mapping do not fail. memories: which ones may fail, by role (``ROLES``) or name.
+    not in the mapping do not fail. memories: which ones may fail, by role or name.
     protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise;
     registers have none.
 
@@ -163,7 +159,7 @@ def design_faults(
     found, used, protections = {}, {}, {}
     for memory in listed:
         rate = rates.get(memory.name)
-        if memory.name not in chosen or rate is None or memory.style == "constant":
+        if memory.name not in chosen or rate is None or memory.style is Style.CONSTANT:
             continue
         if not 0 <= rate <= 1:
             raise VoltageError(f"{memory.name}: bit error rate must be 0..1, not {rate:g}")
@@ -184,7 +180,7 @@ def memory_protections(
     """
     listed, memories = memory_list(pipeline), tuple(memories)
     chosen = _chosen(listed, memories)
-    found = [m for m in listed if m.name in chosen and m.style != "constant"]
+    found = [m for m in listed if m.name in chosen and m.style is not Style.CONSTANT]
     if not found:
         raise ChipError(
             f"{', '.join(memories)}: no memory with cells that could fail "
@@ -210,7 +206,7 @@ def memory_shapes(
 
 
 def _protectable(memory: MemoryInfo) -> bool:
-    return memory.role in PROTECTABLE and memory.style == "memory"
+    return memory.role.record.protectable and memory.style is Style.MEMORY
 
 
 def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]:
@@ -220,14 +216,14 @@ def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]
     known = {memory.name: memory for memory in listed}
     chosen = set()
     for asked in memories:
-        if asked in ROLES:
+        if asked in set(Role):
             chosen |= {memory.name for memory in listed if memory.role == asked}
         elif asked not in known:
             raise ChipError(
-                f"memories must be of {', '.join(ROLES)}, or names as {listed[0].name}, "
+                f"memories must be of {', '.join(Role)}, or names as {listed[0].name}, "
                 f"not '{asked}'"
             )
-        elif known[asked].style == "constant":
+        elif known[asked].style is Style.CONSTANT:
             raise ChipError(f"memory '{asked}' is in the fabric and has no cells that could fail")
         else:
             chosen.add(asked)
@@ -238,13 +234,13 @@ def _by_memory(listed: tuple[MemoryInfo, ...], given, what: str) -> dict:  # typ
     """``given`` for each memory that it holds for."""
     if not isinstance(given, Mapping):
         return {memory.name: given for memory in listed}
-    known = {key for memory in listed for key in (memory.name, memory.layer)} | set(ROLES)
+    known = {key for memory in listed for key in (memory.name, memory.layer)} | set(Role)
     unknown = sorted(set(given) - known)
     if unknown:
         raise ChipError(
-            f"{what} must be given for memories, layers or {', '.join(ROLES)}, not '{unknown[0]}'"
+            f"{what} must be given for memories, layers or {', '.join(Role)}, not '{unknown[0]}'"
         )
-    both = sorted(set(given) & set(ROLES) & {memory.layer for memory in listed})
+    both = sorted(set(given) & set(Role) & {memory.layer for memory in listed})
     if both:
         raise ChipError(f"{what}: '{both[0]}' is a role and a layer here; name single memories")
     keys = {memory.name: (memory.name, memory.layer, memory.role) for memory in listed}

@@ -15,6 +15,7 @@ import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import signed, unsigned
+from hwsim.accelerator.kinds import Window
 from hwsim.cells import read_cells_jit
 from hwsim.execute.circuit import Change
 from hwsim.execute.layout import Layout
@@ -181,4 +182,4 @@ def fifo_ring(faulty: MemoryFaults, fifo: Fifo) -> Ring:
 
 def window_ring(faulty: MemoryFaults, stage: Stage) -> Ring:
     """The memory that ``stage`` keeps its input in."""
-    return Ring(faulty, stage.inputs[0], None if stage.kind == "resize" else stage)
+    return Ring(faulty, stage.inputs[0], None if stage.kind.window is Window.PIXELS else stage)

@@ -17,7 +17,9 @@ import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import signed, split_constants, split_weights, unsigned
+from hwsim.accelerator.kinds import Accumulator, Window
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.roles import Role
 from hwsim.accelerator.weights import weight_store
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
@@ -34,10 +36,8 @@ from hwsim.network import (
     Op,
     Requantize,
     TensorType,
+    Weighted,
 )
-
-_WEIGHTED = ("mac", "depthwise")
-_STEPPED = (*_WEIGHTED, "pool", "global_pool")
 
 
 def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
@@ -124,7 +124,7 @@ class StageEvaluator:
         stage = self.stage
         x = inputs[0]
         window = self.window
-        if window is not None and (stage.kind == "resize" or not window.transient):
+        if window is not None and (stage.kind.window is Window.PIXELS or not window.transient):
             word = self._window_words(len(x), first)
             x = read_stream(window, stage.inputs[0], x, word, first, stage.output)
         if stage.op is None:
@@ -143,19 +143,19 @@ class StageEvaluator:
 
     @cached_property
     def window(self) -> MemoryFaults | None:
-        return self.faults.of(self.stage.name, "window")
+        return self.faults.of(self.stage.name, Role.WINDOW)
 
     @cached_property
     def weights(self) -> MemoryFaults | None:
-        return self.faults.of(self.stage.name, "weight")
+        return self.faults.of(self.stage.name, Role.WEIGHT)
 
     @cached_property
     def accumulator(self) -> MemoryFaults | None:
-        return self.faults.of(self.stage.name, "accumulator")
+        return self.faults.of(self.stage.name, Role.ACCUMULATOR)
 
     @cached_property
     def constants(self) -> MemoryFaults | None:
-        return self.faults.of(self.stage.name, "constants")
+        return self.faults.of(self.stage.name, Role.CONSTANTS)
 
     @property
     def _by_step(self) -> bool:
@@ -166,7 +166,7 @@ class StageEvaluator:
     def _window_words(self, frames: int, first: int) -> np.ndarray:
         """Word of the ring that each beat lies in: int64 [frames, pixels, beats]."""
         stage, t = self.stage, self.stage.timing
-        if stage.kind == "resize":
+        if stage.kind.window is Window.PIXELS:
             numbers = _beat_numbers(stage.inputs[0], frames, first)
             return numbers % (t.row_slots * t.beats)
         row = first * t.rows + np.arange(frames * t.rows)[:, np.newaxis, np.newaxis]
@@ -183,12 +183,12 @@ class StageEvaluator:
     def _executor(self) -> Executor | None:
         """Of the op alone; None where no network can have it, with weights as they are read."""
         stage = self.stage
-        if self.by_step and stage.kind in _STEPPED:
+        if self.by_step and _has_steps(stage):
             return None
         op = stage.op
         assert op is not None
         try:
-            if stage.kind in _WEIGHTED:
+            if isinstance(op, Weighted):
                 op = weighted_op(self.faults, stage)
             return Executor(_alone(op, self._input_type), threads=1)
         except NetworkError:  # weights in no alphabet, sums of more than 32 bits
@@ -214,7 +214,7 @@ class StageEvaluator:
         beats = to_beats(stream, x)
         total = stage.accumulator.bits, stage.accumulator.signed
         sums = cells_of(self.accumulator)
-        if stage.kind == "global_pool":
+        if stage.kind.accumulator is Accumulator.FRAME:
             out = np.zeros((len(x), *beats.shape[2:]), np.int64)
             maximum = isinstance(stage.op, GlobalMaxPool)
             kernels.global_steps(beats, out, maximum, total, sums, first)
@@ -224,7 +224,7 @@ class StageEvaluator:
         window = cells_of(self.window, transient=True)
         weights, changing = self._weights, cells_of(self.weights, transient=True)
         pixels, geometry = t.out_rows * t.out_cols, _geometry(stage)
-        if stage.kind == "mac":
+        if stage.kind.accumulator is Accumulator.GROUP:
             # Sums are linear in what is read, unless they err themselves.
             whole = sums.present or self._executor is None
             out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
@@ -238,7 +238,7 @@ class StageEvaluator:
             )
         else:
             kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
-            kind = kernels.DEPTHWISE if stage.kind == "depthwise" else kind
+            kind = kernels.DEPTHWISE if isinstance(stage.op, Weighted) else kind
             out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
             kernels.window_steps(
                 beats, out, kind, of, geometry, window, weights, changing, total, first
@@ -252,7 +252,7 @@ class StageEvaluator:
         if store is None:
             none = np.zeros((1, 1, 1, 1), np.int64)
             return Weights(none[0], none, none[0, 0], False, True, 1, 0, False)
-        fields = self.faults.stored(stage.name, "weight")
+        fields = self.faults.stored(stage.name, Role.WEIGHT)
         taps, codes = split_weights(store, fields)
         if store.tap_bits:
             taps = np.minimum(taps, stage.timing.kernel[0] * stage.timing.kernel[1])
@@ -276,7 +276,7 @@ class StageEvaluator:
         assert store is not None
         if self.constants is not None and self.constants.transient:
             beats = to_beats(y, x)
-            fields = self.faults.stored(self.stage.name, "constants")
+            fields = self.faults.stored(self.stage.name, Role.CONSTANTS)
             read = np.empty((*beats.shape[:3], fields.shape[1]), np.int64)
             kernels.read_constants(read.shape[:3], fields, cells_of(self.constants), first, read)
             multiplier, bias = split_constants(store, read.reshape(-1, read.shape[3]), y.lanes)
@@ -309,6 +309,12 @@ def _typed(values: np.ndarray, t: TensorType) -> np.ndarray:
 def _alone(op: Op, x: TensorType) -> Network:
     """A network of one op, whose inputs are all the input."""
     return Network("stage", x, (replace(op, inputs=(INPUT,) * op.arity),))
+
+
+def _has_steps(stage: Stage) -> bool:
+    """Whether kernels walk through the steps of the stage; all others have no memory in them."""
+    kind = stage.kind
+    return kind.window is Window.RING or kind.accumulator is not Accumulator.NONE
 
 
 def _geometry(stage: Stage) -> Geometry:

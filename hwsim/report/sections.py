@@ -13,6 +13,7 @@ import yaml
 from markupsafe import Markup
 
 from hwsim.accelerator import steady_timeline, timeline
+from hwsim.accelerator.roles import Role
 from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
@@ -51,11 +52,7 @@ def section(key: str, title: str) -> Callable[[Build], Build]:
 
 
 ROLE_CLASS = {
-    "weight": "f0",
-    "window": "f1",
-    "fifo": "f2",
-    "accumulator": "f3",
-    "constants": "f4",
+    role.value: f"f{role.record.colour}" for role in sorted(Role, key=lambda r: r.record.colour)
 }
 KIND_CLASS = {**ROLE_CLASS, "logic": "f5", "leakage": "f6"}
 

@@ -13,8 +13,7 @@ import numpy as np
 
 from hwsim.accelerator import MemoryInfo, memory_list
 from hwsim.accelerator.fields import memory_fields
-from hwsim.accelerator.memories import ROLES
-from hwsim.accelerator.weights import weight_store
+from hwsim.accelerator.roles import Role
 from hwsim.faults.design import DesignFaults, MemoryFaults
 from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress
@@ -107,10 +106,11 @@ def bit_sensitivity(
     Parts are called ``8-bit weight, bit 7``: what the value is (tap, weight, multiplier, bias,
     or the role of the memory), and the bit, 0 being the lowest.
     """
+    order = tuple(Role)
     found: dict[tuple[int, str, int, int], dict[str, np.ndarray]] = {}
     for memory in _memories(study):
         for value, width, bit, chosen in _bits_of_values(study, memory):
-            part = ROLES.index(memory.role), value, width, bit
+            part = order.index(memory.role), value, width, bit
             found.setdefault(part, {})[memory.name] = chosen
     parts = [
         _Part(f"{width}-bit {value}, bit {bit}", found[role, value, width, bit])
@@ -126,25 +126,13 @@ def _memories(study: Study) -> list[MemoryInfo]:
 def _bits_of_values(study: Study, memory: MemoryInfo) -> Iterator[tuple[str, int, int, np.ndarray]]:
     """(what the value is, its width, a bit of it, bool [bits]: where in a word that bit is)."""
     fields = memory_fields(study.pipeline, memory)
-    names = _names(study, memory, len(fields.width) // fields.lanes) * fields.lanes
+    names = fields.values * fields.lanes
     of_bit = np.repeat(np.array(names), fields.width)
     place = np.arange(memory.bits) - np.repeat(fields.start, fields.width)
     for value in dict.fromkeys(names):
         width = int(place[of_bit == value].max()) + 1
         for bit in range(width):
             yield value, width, bit, (of_bit == value) & (place == bit)
-
-
-def _names(study: Study, memory: MemoryInfo, fields: int) -> list[str]:
-    """What each of the ``fields`` of a lane holds."""
-    if memory.role == "constants":
-        return ["multiplier", "bias"][-fields:]
-    if memory.role == "weight":
-        store = weight_store(study.pipeline.stage(memory.layer))
-        assert store is not None
-        tap = ["tap"] if store.tap_bits else []
-        return tap + ["weight"] * (fields - len(tap))
-    return [memory.role] * fields
 
 
 def _measure(

@@ -18,10 +18,10 @@ import numpy as np
 
 from hwsim.accelerator import Pipeline
 from hwsim.accelerator.mapping import mapping_of
+from hwsim.accelerator.roles import PROTECTABLE
 from hwsim.errors import NetworkError, OutputError, StorageError
 from hwsim.execute import Executor
 from hwsim.faults.design import (
-    PROTECTABLE,
     DesignFaults,
     design_faults,
     memory_protections,

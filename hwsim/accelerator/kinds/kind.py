@@ -72,13 +72,6 @@ class StageKind:
     timing: Callable[[Op | None, Fold, Stream, Stream, int], Timing]
     operations: Callable[[Stage], Counter[Operation]]
 
-    def __eq__(self, other: object) -> bool:
-        # For comparisons with names in modules that are on the move.
-        return self is other or self.name == other
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
     def __str__(self) -> str:
         return self.name
 
