@@ -11,7 +11,7 @@ from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Pipeline, Stage, build_pipeline, count_operations, memory_list
 from hwsim.accelerator.fields import STORES, Fields, image, memory_fields
-from hwsim.accelerator.kinds import DEPTHWISE
+from hwsim.accelerator.kinds import DEPTHWISE, MAC
 from hwsim.network import Alphabet, MuxConv2d, Requantize
 
 SEEDS = range(60)
@@ -140,7 +140,7 @@ def test_random_networks_have_every_kind_of_store() -> None:
     """The oracle above has branches; each is taken."""
     stages = [stage for seed in SEEDS for stage in random_pipeline(seed).stages]
     weighted = [stage for stage in stages if hasattr(stage.op, "weight")]
-    assert {stage.kind for stage in weighted} == {"mac", "depthwise"}
+    assert {stage.kind for stage in weighted} == {MAC, DEPTHWISE}
     names = {stage.op.alphabet.name.rstrip("2345678") for stage in weighted}
     assert names == {"binary", "ternary", "int", "pow2_"}
     assert {stage.inputs[0].flat for stage in weighted} == {False, True}
