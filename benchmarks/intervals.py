@@ -32,7 +32,7 @@ from hwsim.network import load
 from hwsim.progress import make_progress
 from hwsim.studies.curve import measure_curve
 from hwsim.studies.statistics import Bound, Estimate, StopRule, estimate
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 VOLTAGES = (0.875, 0.891, 0.898, 0.906)
 FIRST_SEED = 1_000_000
@@ -128,7 +128,7 @@ def main() -> None:
         arguments.voltages,
         StopRule.fixed(arguments.chips),
         seed=FIRST_SEED,
-        records=Records(arguments.output / "chips.jsonl"),
+        records=ChipRecords(arguments.output / "chips.jsonl"),
         progress=make_progress(),
     )
     for point in curve.points[:-1]:

@@ -21,7 +21,7 @@ from amaranth.hdl import Elaboratable, Module, Mux, Signal, signed, unsigned
 from amaranth.lib.memory import Memory
 
 from hwsim.rtl import tools
-from hwsim.rtl.synth import TARGETS, count_resources
+from hwsim.rtl.synth import FAMILIES, count_resources
 
 CHANNELS, OUT_BITS, PRECISION = 64, 4, 13
 
@@ -76,7 +76,7 @@ def main() -> None:
         ]
     }
     for target in ("ecp5", "xc7"):
-        family = TARGETS[target]
+        family = FAMILIES[target]
         with tempfile.TemporaryDirectory() as folder:
             script = []
             for n, design in enumerate(designs.values()):

@@ -46,7 +46,7 @@ from hwsim.progress import make_progress
 from hwsim.run.figures import energy_table
 from hwsim.studies.curve import measure_curve
 from hwsim.studies.statistics import Bound, StopRule, estimate
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 
 RATES = (1e-4, 1e-3, 5e-3, 1e-2, 1.5e-2, 2.5e-2)
@@ -159,7 +159,7 @@ def judge(network: Network, data: Dataset, chips: int, folder: Path) -> dict[str
         return json.loads(done.read_text(encoding="utf-8"))
     study = weight_study(network, data)
     technology = study.technology
-    records = Records(folder / "answers.jsonl")
+    records = ChipRecords(folder / "answers.jsonl")
     errors = {}
     for rate in RATES:
         rows = []
@@ -211,7 +211,7 @@ def judge_supplies(network: Network, data: Dataset, chips: int, folder: Path) ->
         Prices(energy_table(energy), energy.voltage_v),
         AcceleratorConfig().clock_mhz,
     )
-    records = Records(folder / "answers.jsonl")
+    records = ChipRecords(folder / "answers.jsonl")
     searched, judged = halves(study)
     priced = {name: pj for name, pj in cost.accesses.items() if pj > 0}
     best = search_voltages(searched, priced, LEVELS, chips=SEARCH_CHIPS, records=records)

@@ -25,7 +25,7 @@ from hwsim.files import (
 )
 from hwsim.names import Line
 
-Kind = Role | Literal["logic", "leakage"]
+EnergyKind = Role | Literal["logic", "leakage"]
 """What takes energy."""
 
 
@@ -147,9 +147,9 @@ class Energy(Document):
     voltage_v: float
     total_pj: float
     power_mw: float
-    by_kind: dict[Kind, float]
+    by_kind: dict[EnergyKind, float]
     by_stage: dict[Line, float]
-    by_stage_and_kind: dict[Line, dict[Kind, float]]
+    by_stage_and_kind: dict[Line, dict[EnergyKind, float]]
 
 
 class CycleFigure(Document):

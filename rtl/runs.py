@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """All runs, and what there is to be said about them."""
 
     runs: tuple[Run, ...]
@@ -64,7 +64,7 @@ def dates(report: CycleReport) -> tuple[tuple[int, ...], ...]:
 
 def plan_runs(
     pipeline: Pipeline, selection: Selection, gap: float, stall: float, seed: int
-) -> Plan:
+) -> RunPlan:
     """The runs of a verification with these images (docs/verification.md).
 
     gap, stall: share of input beats that are held back and of output beats that are refused in
@@ -87,7 +87,7 @@ def plan_runs(
     runs += [refused, _long_gaps(pipeline, everything)]
     notes += [note] if note else []
     runs.append(_calm(pipeline, "every_tensor", selection.watched, "high", "early", watch=True))
-    return Plan(tuple(runs), tuple(notes))
+    return RunPlan(tuple(runs), tuple(notes))
 
 
 def _calm(

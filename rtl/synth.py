@@ -27,7 +27,7 @@ _OBSERVING = ("busy", "blocked", "levels", "i__misaligned")
 
 
 @dataclass(frozen=True)
-class Target:
+class Family:
     """An FPGA family: how Yosys maps to it and which cells count as what.
 
     cells: resource -> {cell type prefix: how many of the resource one such cell is}.
@@ -37,8 +37,8 @@ class Target:
     cells: Mapping[str, Mapping[str, float]]
 
 
-TARGETS = {
-    "ecp5": Target(
+FAMILIES = {
+    "ecp5": Family(
         "synth_ecp5",
         {
             # A carry cell takes two LUTs; a 16x4 RAM four, and two more for its write port.
@@ -49,7 +49,7 @@ TARGETS = {
             "dsp": {"MULT18X18D": 1},
         },
     ),
-    "ice40": Target(
+    "ice40": Family(
         "synth_ice40 -dsp",
         {
             "lut": {"SB_LUT4": 1},
@@ -59,7 +59,7 @@ TARGETS = {
             "dsp": {"SB_MAC16": 1},
         },
     ),
-    "xc7": Target(
+    "xc7": Family(
         "synth_xilinx -family xc7",
         {
             "lut": {"LUT": 1, "RAM32M": 4, "RAM64M": 4, "RAM32X1D": 2, "RAM64X1D": 2, "SRL": 1},
@@ -130,18 +130,18 @@ def synth(
     progress: Progress | None = None,
     allow_edited: bool = False,
 ) -> SynthesisResult:
-    """Map the accelerator in ``folder`` to ``target`` (one of TARGETS); ECP5 also gets its Fmax.
+    """Map the accelerator in ``folder`` to ``target`` (one of FAMILIES); ECP5 also gets its Fmax.
 
     Leaves ``synthesis.json`` in the folder. Raises ToolError for an unknown target, a missing
     tool or a tool that fails; StorageError for a damaged folder, and for Verilog that hwsim did
     not write (``allow_edited``: for such that does more than describe hardware).
     """
-    if target not in TARGETS:
-        raise ToolError(f"target must be one of {', '.join(TARGETS)}, not '{target}'")
+    if target not in FAMILIES:
+        raise ToolError(f"target must be one of {', '.join(FAMILIES)}, not '{target}'")
     progress = progress or NoProgress()
     emitted = read_folder(folder)
     source = verilog_of(emitted, allow_edited, progress)
-    family = TARGETS[target]
+    family = FAMILIES[target]
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         (work / VERILOG).write_text(source.text, encoding="utf-8")
@@ -185,7 +185,7 @@ def _cells(stat: dict[str, Any]) -> dict[str, int]:
     return {name: int(count) for name, count in sorted(counted.items())}
 
 
-def count_resources(family: Target, cells: Mapping[str, int]) -> dict[str, float]:
+def count_resources(family: Family, cells: Mapping[str, int]) -> dict[str, float]:
     """How many of each resource of ``family`` the ``cells`` (counts by type) take."""
     return {
         resource: sum(

@@ -31,7 +31,7 @@ from hwsim.rtl.emit import VERILOG, Emitted, read_folder
 from hwsim.rtl.explain import Failure, explain_cycles, explain_output
 from hwsim.rtl.job import predicted, write_job
 from hwsim.rtl.origin import verilog_of
-from hwsim.rtl.runs import Plan, Run, plan_runs
+from hwsim.rtl.runs import Run, RunPlan, plan_runs
 from hwsim.rtl.vectors import Coverage, Selection, choose_images, coverage
 from hwsim.rtl.verilog import to_verilog
 
@@ -159,7 +159,7 @@ class _Expected:
     """What was planned: images, runs, what each FIFO passes on in each of them, edges shown."""
 
     selection: Selection
-    plan: Plan
+    plan: RunPlan
     links: Mapping[str, Mapping[str, np.ndarray]]
     coverage: Coverage
 

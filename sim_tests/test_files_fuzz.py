@@ -35,7 +35,7 @@ from hwsim.rtl.emit import generate, read_folder
 from hwsim.rtl.manifest import read_manifest
 from hwsim.run.workspace import Workspace
 from hwsim.studies.result import load_faults
-from hwsim.studies.study import Records
+from hwsim.studies.study import ChipRecords
 
 Reader = Callable[[Path], Any]
 
@@ -165,9 +165,9 @@ def test_records(tmp_path: Path, rng: random.Random) -> None:
     lines = (HERE / "faults.jsonl").read_bytes().splitlines()
     bad = json.dumps(mutated(json.loads(lines[0]), rng)).encode()
     path.write_bytes(b"\n".join([damaged(bad, rng), bad, *lines[1:]]) + b"\n")
-    assert len(Records(path)) >= len(lines) - 1
+    assert len(ChipRecords(path)) >= len(lines) - 1
     path.write_bytes(damaged(b"\n".join(lines), rng))
-    attempt(Records, path)
+    attempt(ChipRecords, path)
 
 
 @FUZZ

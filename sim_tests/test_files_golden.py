@@ -21,7 +21,7 @@ from hwsim.rtl import emit
 from hwsim.rtl.manifest import read_manifest
 from hwsim.run.workspace import Workspace
 from hwsim.studies.result import load_faults
-from hwsim.studies.study import Records
+from hwsim.studies.study import ChipRecords
 
 HASH = "3fe08eeaf27b1db8236e07f4a3023ced8c7c27296340249138f0a6bf0a53034d"
 
@@ -152,7 +152,7 @@ def test_results() -> None:
     assert len(history.network) == 24
     faults = load_faults(HERE / "faults.json")
     assert faults.images == 40
-    records = Records(HERE / "faults.jsonl")
+    records = ChipRecords(HERE / "faults.jsonl")
     lines = (HERE / "faults.jsonl").read_text().splitlines()
     assert len(records) == len(lines) > 0
     line = json.loads(lines[0])

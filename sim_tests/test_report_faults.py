@@ -31,10 +31,10 @@ from hwsim.report.faults import (
     write_faults_page,
 )
 from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
-from hwsim.studies.campaign import Names, Plan, measure_faults
+from hwsim.studies.campaign import CampaignPlan, Names, measure_faults
 from hwsim.studies.result import FAULTS, FaultsResult, load_faults
 from hwsim.studies.statistics import StopRule
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +44,11 @@ def result() -> FaultsResult:
     studies = [Study(pipeline, memory, x, labels, ("weight",), p) for p in (NONE, Secded())]
     return measure_faults(
         studies,
-        Plan((0.8, 0.85, 0.9), StopRule.fixed(3), sensitivity=True, per_memory=True),
+        CampaignPlan((0.8, 0.85, 0.9), StopRule.fixed(3), sensitivity=True, per_memory=True),
         Prices(load_config("cmos_45nm", EnergyTable, "energy")),
         100.0,
         Names("sram_14nm", "mine", "cmos_45nm"),
-        Records(),
+        ChipRecords(),
         NoProgress(),
     )
 

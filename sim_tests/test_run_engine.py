@@ -13,7 +13,7 @@ from hwsim.errors import OutputError
 from hwsim.files import Document, write_json, write_text
 from hwsim.hashes import path_hash
 from hwsim.progress import NoProgress
-from hwsim.run import Stage, StageRun, Workspace, run_stages
+from hwsim.run import ExperimentStage, StageRun, Workspace, run_stages
 
 
 class Config(StrictModel):
@@ -33,8 +33,12 @@ class Toy:
         self.fail: BaseException | None = None
         self.outside = "1"
         self.stages = (
-            Stage("a", self._a, ("a.txt", "sub/a.txt"), ("a",), resumable=resumable, schema=Value),
-            Stage("b", self._b, ("b.txt",), ("b",), ("a",), inputs=lambda config: self.outside),
+            ExperimentStage(
+                "a", self._a, ("a.txt", "sub/a.txt"), ("a",), resumable=resumable, schema=Value
+            ),
+            ExperimentStage(
+                "b", self._b, ("b.txt",), ("b",), ("a",), inputs=lambda config: self.outside
+            ),
         )
 
     def _a(self, run: StageRun) -> dict[str, Any]:

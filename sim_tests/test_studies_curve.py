@@ -36,7 +36,7 @@ from hwsim.lowvoltage.protection import NONE, Secded, Tmr
 from hwsim.studies.curve import CurvePoint, VoltageCurve, measure_curve
 from hwsim.studies.sensitivity import bit_sensitivity, layer_sensitivity
 from hwsim.studies.statistics import Bound, Estimate, StatisticsError, StopRule
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 SRAM = load_technology("sram_14nm")
 WEIGHTS = ("weight",)
@@ -319,40 +319,40 @@ def test_an_interrupted_curve_goes_on_where_it_was(tmp_path: Path) -> None:
     def losses(rate: float, seed: int) -> float:
         return 1 - 10 * rate - seed / 1000
 
-    def run(told: Told, records: Records) -> VoltageCurve:
+    def run(told: Told, records: ChipRecords) -> VoltageCurve:
         return measure_curve(told, [0.85, 0.9], StopRule.fixed(4), refine=1, records=records)  # type: ignore[arg-type]
 
-    whole = run(Told(losses), Records())
+    whole = run(Told(losses), ChipRecords())
     path = tmp_path / "faults.jsonl"
     first = Told(losses, most=7)
     with pytest.raises(KeyboardInterrupt):
-        run(first, Records(path))
+        run(first, ChipRecords(path))
     assert len(path.read_text().splitlines()) == first.asked == 7
     with path.open("a") as file:
         file.write('{"key": "torn", "se')
     second = Told(losses)
-    assert run(second, Records(path)) == whole
+    assert run(second, ChipRecords(path)) == whole
     third = Told(losses)
-    assert run(third, Records(path)) == whole
+    assert run(third, ChipRecords(path)) == whole
     assert (second.asked, third.asked) == (16 - 7, 0)
     # The torn line has a line of its own and spoils no other.
-    assert len(Records(path)) == 16
+    assert len(ChipRecords(path)) == 16
     other = Told(losses, key="other")
-    run(other, Records(path))
+    run(other, ChipRecords(path))
     assert other.asked == 16
 
 
 def test_records_that_cannot_be_kept(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"faults.jsonl: cannot be written \(No such file"):
-        Records(tmp_path / "missing" / "faults.jsonl").add("k", 0, 1)
+        ChipRecords(tmp_path / "missing" / "faults.jsonl").add("k", 0, 1)
     with pytest.raises(OutputError, match=": is not a file$"):
-        Records(tmp_path)
+        ChipRecords(tmp_path)
 
 
 def test_lines_that_are_no_records_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "faults.jsonl"
     path.write_text('[]\n{"key": "k"}\nx\n\n{"key": "k", "seed": 1, "right": 5}\n')
-    assert (len(Records(path)), Records(path).get("k", 1)) == (1, 5)
+    assert (len(ChipRecords(path)), ChipRecords(path).get("k", 1)) == (1, 5)
 
 
 def test_key_tells_everything_apart_that_changes_answers(study: Study) -> None:
@@ -554,7 +554,7 @@ def test_names_of_bits(pipeline: Pipeline) -> None:
 
 def test_sensitivities_are_resumed(study: Study, tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "faults.jsonl"
-    first = layer_sensitivity(study, 0.05, StopRule.fixed(2), records=Records(path))
+    first = layer_sensitivity(study, 0.05, StopRule.fixed(2), records=ChipRecords(path))
     assert len(path.read_text().splitlines()) == 6
     assert {json.loads(line)["seed"] for line in path.read_text().splitlines()} == {0, 1}
     _ = study.clean
@@ -563,4 +563,4 @@ def test_sensitivities_are_resumed(study: Study, tmp_path: Path, monkeypatch: An
         raise AssertionError
 
     monkeypatch.setattr(Study, "right", never)
-    assert layer_sensitivity(study, 0.05, StopRule.fixed(2), records=Records(path)) == first
+    assert layer_sensitivity(study, 0.05, StopRule.fixed(2), records=ChipRecords(path)) == first

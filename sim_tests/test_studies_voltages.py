@@ -28,7 +28,7 @@ from hwsim.network import (
 )
 from hwsim.studies import voltages
 from hwsim.studies.statistics import Bound, StatisticsError, StopRule
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 
 SRAM = load_technology("sram_14nm")
@@ -101,7 +101,7 @@ def test_prices_between_the_last_two_are_tried(monkeypatch: pytest.MonkeyPatch) 
     levels = [n / 100 for n in range(76, 100)]
     listed = memory_list(pipeline)
     weights = {m.name: float(m.reads * m.bits) for m in listed if m.name in subject.protections}
-    records, saved = Records(), []
+    records, saved = ChipRecords(), []
     for loss in (0.1, 0.2, 0.4):
         both = []
         for more in (0, voltages._BISECTIONS):
@@ -127,7 +127,7 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path, monkeypatch:
     subject, asked = study(20), Counter[str]()
     right = Study.right
 
-    def run(records: Records) -> object:
+    def run(records: ChipRecords) -> object:
         return search_voltages(
             subject, energies(subject), LEVELS, chips=3, loss=0.1, seed=5, records=records
         )
@@ -144,23 +144,23 @@ def test_an_interrupted_search_goes_on_where_it_was(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(Study, "right", count)
 
     counted(1 << 30)
-    whole = run(Records())
+    whole = run(ChipRecords())
     total = asked.total()
     # No voltages are measured twice on a chip.
     assert set(asked.values()) == {1}
     path = tmp_path / "faults.jsonl"
     counted(10)
     with pytest.raises(KeyboardInterrupt):
-        run(Records(path))
+        run(ChipRecords(path))
     counted(1 << 30)
-    assert run(Records(path)) == whole
+    assert run(ChipRecords(path)) == whole
     assert asked.total() == total - 10
     counted(0)
-    assert run(Records(path)) == whole
+    assert run(ChipRecords(path)) == whole
 
 
 def test_records_tell_memories_apart() -> None:
-    subject, records = study(), Records()
+    subject, records = study(), ChipRecords()
     rule, bound = StopRule.fixed(4), Bound(1.0, 0.1)
     found = [
         judge_voltages(subject, {name: 0.8}, rule, bound, seed=3, records=records)

@@ -14,7 +14,7 @@ from hwsim.errors import HwsimWarning
 
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
-    from hwsim.run import Stage, StageReport, Workspace
+    from hwsim.run import ExperimentStage, StageReport, Workspace
     from hwsim.run.engine import Figures
 
 
@@ -43,7 +43,7 @@ def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Wo
 
 
 def bring_up_to_date(
-    stages: Sequence[Stage], config: ExperimentConfig, workspace: Workspace, out: Output
+    stages: Sequence[ExperimentStage], config: ExperimentConfig, workspace: Workspace, out: Output
 ) -> dict[str, StageReport]:
     """Run ``stages``, one line each on stderr; what can be checked is checked before training."""
     from hwsim.cli.stages.names import REPORT, RESULT

@@ -123,8 +123,8 @@ def faults(
     from hwsim.lowvoltage.technology import load_technology
     from hwsim.network import load
     from hwsim.run.figures import energy_table
-    from hwsim.studies.campaign import Names, Plan, measure_faults
-    from hwsim.studies.study import Records, Study
+    from hwsim.studies.campaign import CampaignPlan, Names, measure_faults
+    from hwsim.studies.study import ChipRecords, Study
 
     out = Output("faults", as_json=as_json, quiet=quiet)
     memory = load_technology(technology)
@@ -132,7 +132,9 @@ def faults(
     grid = [relative_voltage(word, memory, "--voltages") for word in words(voltages or "")]
     grid = grid or [low + (1 - low) * n / steps for n in range(steps)]
     rule = _stop_rule(chips, max_chips, until_width)
-    plan = Plan(tuple(grid), rule, within, yield_goal, refine, seed, sensitivity, per_memory)
+    plan = CampaignPlan(
+        tuple(grid), rule, within, yield_goal, refine, seed, sensitivity, per_memory
+    )
     ways = [
         parse_protection(word) for word in some_words(protection, "--protection", f"of {ALLOWED}")
     ]
@@ -161,7 +163,7 @@ def faults(
             str(map_reads or "") or None,
             map_shape,
         ),
-        Records(None if folder is None else folder / _RECORDS),
+        ChipRecords(None if folder is None else folder / _RECORDS),
         out.progress,
     )
     files = {} if folder is None else _write(folder, result)

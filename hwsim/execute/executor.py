@@ -12,7 +12,7 @@ import numpy as np
 from hwsim.errors import NetworkError
 from hwsim.execute.circuit import Circuit
 from hwsim.execute.kernels import LANES
-from hwsim.execute.plan import Buffers, Plan, make_plan
+from hwsim.execute.plan import Buffers, ExecutionPlan, make_plan
 from hwsim.network import INPUT, ArgMax, Network
 from hwsim.network.reference import check_input
 
@@ -36,11 +36,11 @@ class Executor:
         self.threads = threads or _available_cpus()
 
     @cached_property
-    def _fused(self) -> Plan:
+    def _fused(self) -> ExecutionPlan:
         return make_plan(self._circuit, fuse=True)
 
     @cached_property
-    def _whole(self) -> Plan:
+    def _whole(self) -> ExecutionPlan:
         return make_plan(self._circuit, fuse=False)
 
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
@@ -63,7 +63,7 @@ class Executor:
         return share_right(self.network, self.run, x, labels)
 
     def _evaluate(
-        self, plan: Plan, x: np.ndarray, first_frame: int, names: Iterable[str]
+        self, plan: ExecutionPlan, x: np.ndarray, first_frame: int, names: Iterable[str]
     ) -> dict[str, np.ndarray]:
         """The named tensors; every worker takes block after block, in buffers of its own."""
         x = check_input(self.network, x)
@@ -113,7 +113,7 @@ def share_right(
 
 
 def _keep(
-    plan: Plan, name: str, buffers: Buffers, block: slice, results: dict[str, np.ndarray]
+    plan: ExecutionPlan, name: str, buffers: Buffers, block: slice, results: dict[str, np.ndarray]
 ) -> None:
     """Copy a tensor of this block of images to the results, when it is asked for."""
     if name in results:

@@ -37,7 +37,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExecutionPlan:
     """Steps in order, and the layout of every tensor that is written, the input's first.
 
     changes: of tensors by name, to be made once they are written.
@@ -65,8 +65,8 @@ class Plan:
         return buffers
 
 
-def make_plan(circuit: Circuit, *, fuse: bool) -> Plan:
-    """Plan for ``circuit``.
+def make_plan(circuit: Circuit, *, fuse: bool) -> ExecutionPlan:
+    """The plan for ``circuit``.
 
     fuse: a sum takes the requantizers and the addition behind it along (see Chain), so that what
     lies between never reaches memory; without it every tensor of the network is written.
@@ -78,7 +78,9 @@ def make_plan(circuit: Circuit, *, fuse: bool) -> Plan:
         name: tuple(edit.bind(layouts[name]) for edit in edits)
         for name, edits in circuit.edits.items()
     }
-    return Plan(tuple(_step(circuit, chain, layouts) for chain in chains), layouts, changes)
+    return ExecutionPlan(
+        tuple(_step(circuit, chain, layouts) for chain in chains), layouts, changes
+    )
 
 
 def _layout(circuit: Circuit, name: str) -> Layout:

@@ -21,7 +21,7 @@ from hwsim.report.classes import draw_classes
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.page import Report
 from hwsim.report.svg import integer, percent, quantity
-from hwsim.result import Kind, Memory
+from hwsim.result import EnergyKind, Memory
 from hwsim.studies.statistics import share_of_images
 
 Build = Callable[[Report], Markup | None]
@@ -106,7 +106,7 @@ def energy(report: Report) -> Markup | None:
         return None
     total = found.total_pj or 1.0
 
-    def bar(name: str, parts: Mapping[Kind, float]) -> Bar:
+    def bar(name: str, parts: Mapping[EnergyKind, float]) -> Bar:
         segments = [
             (KIND_CLASS[kind], pj, f"{name}, {kind}: {quantity(pj * 1e-12, 'J')}")
             for kind, pj in parts.items()

@@ -1,6 +1,6 @@
 """The experiment runner: stages that are not redone when nothing changed."""
 
-from hwsim.run.engine import Stage, StageReport, StageRun, run_stages
+from hwsim.run.engine import ExperimentStage, StageReport, StageRun, run_stages
 from hwsim.run.workspace import Workspace
 
-__all__ = ["Stage", "StageReport", "StageRun", "Workspace", "run_stages"]
+__all__ = ["ExperimentStage", "StageReport", "StageRun", "Workspace", "run_stages"]

@@ -39,7 +39,7 @@ class StageRun:
 
 
 @dataclass(frozen=True)
-class Stage:
+class ExperimentStage:
     """One step of an experiment.
 
     work: does it; the code that decides its result is that of the module which defines ``work``
@@ -79,7 +79,7 @@ class StageReport:
 
 
 def run_stages(
-    stages: Sequence[Stage],
+    stages: Sequence[ExperimentStage],
     config: BaseModel,
     workspace: Workspace,
     progress: Progress,

@@ -57,7 +57,7 @@ class State(Document):
     stages: dict[Line, StageRecord] = {}
 
 
-class Kind(Protocol):
+class StageOutputs(Protocol):
     """What a workspace has to know of a stage."""
 
     @property
@@ -77,7 +77,7 @@ class Workspace:
     written; nothing in it was changed then.
     """
 
-    def __init__(self, folder: Path | str, experiment: str, stages: Iterable[Kind]) -> None:
+    def __init__(self, folder: Path | str, experiment: str, stages: Iterable[StageOutputs]) -> None:
         self.folder = Path(folder)
         self.experiment = experiment
         self._kinds = {kind.name: kind for kind in stages}

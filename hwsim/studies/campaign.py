@@ -26,13 +26,13 @@ from hwsim.studies.result import (
 )
 from hwsim.studies.sensitivity import Sensitivity, bit_sensitivity, layer_sensitivity
 from hwsim.studies.statistics import Bound, StopRule, paired_difference, share_of_images
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 from hwsim.studies.voltages import halves, judge_voltages, search_voltages
 from hwsim.version import __version__
 
 
 @dataclass(frozen=True)
-class Plan:
+class CampaignPlan:
     """What is measured of every study.
 
     voltages: relative to vmin. rule: how many chips. loss: of the clean accuracy, that is
@@ -77,11 +77,11 @@ class Names:
 
 def measure_faults(
     studies: Sequence[Study],
-    plan: Plan,
+    plan: CampaignPlan,
     prices: Prices,
     clock_mhz: float,
     names: Names,
-    records: Records,
+    records: ChipRecords,
     progress: Progress,
 ) -> FaultsResult:
     """Everything that ``faults.json`` holds.
@@ -166,7 +166,7 @@ def _map(study: Study, used: FaultMap, names: Names) -> CellMap:
 
 
 def _places(
-    study: Study, curve: VoltageCurve, plan: Plan, records: Records, progress: Progress
+    study: Study, curve: VoltageCurve, plan: CampaignPlan, records: ChipRecords, progress: Progress
 ) -> SensitivityMap:
     """At the highest measured voltage that is too low; where none is, at the lowest one."""
     at = curve.next_lower or curve.lowest
@@ -193,8 +193,8 @@ def _per_memory(
     study: Study,
     curve: VoltageCurve,
     energy: MemoryEnergy,
-    plan: Plan,
-    records: Records,
+    plan: CampaignPlan,
+    records: ChipRecords,
     progress: Progress,
 ) -> PerMemory:
     """Chosen among the voltages of the curve; judged on chips and images that had no say."""

@@ -11,7 +11,7 @@ from hwsim.faults.design import DesignFaults
 from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.studies.statistics import Bound, Estimate, StopRule, estimate
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 _DIGITS = 6
 """Decimals of voltages that are found by halving: far below what any data resolves."""
@@ -94,7 +94,7 @@ def measure_curve(
     goal: float | None = None,
     seed: int = 0,
     refine: int = 0,
-    records: Records | None = None,
+    records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> VoltageCurve:
     """Accuracy of ``study`` at ``voltages`` (relative to vmin) and at vmin.
@@ -108,7 +108,7 @@ def measure_curve(
     loss and goal lie between 0 and 1, before anything is measured.
     """
     Bound(1.0, loss, goal)
-    records = Records() if records is None else records
+    records = ChipRecords() if records is None else records
     rates = {v: study.technology.probability(v) for v in sorted({*voltages, 1.0}, reverse=True)}
     total = (len(rates) - 1 + refine) * rule.most + rule.least
     name = f"{study.protection.name}: chips at voltages"
@@ -152,7 +152,7 @@ def accuracies(
     key: str,
     rule: StopRule,
     seed: int,
-    records: Records,
+    records: ChipRecords,
     task: Task,
     faults: Callable[[int], DesignFaults],
     bound: Bound | None = None,

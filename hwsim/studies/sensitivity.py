@@ -19,7 +19,7 @@ from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress
 from hwsim.studies.curve import accuracies
 from hwsim.studies.statistics import Estimate, StopRule, estimate
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def layer_sensitivity(
     rule: StopRule,
     *,
     seed: int = 0,
-    records: Records | None = None,
+    records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> list[Sensitivity]:
     """Loss of accuracy when only one memory of ``study`` fails, for each of them."""
@@ -98,7 +98,7 @@ def bit_sensitivity(
     rule: StopRule,
     *,
     seed: int = 0,
-    records: Records | None = None,
+    records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> list[Sensitivity]:
     """Loss of accuracy when only one bit of all values of a role fails, for each role and bit.
@@ -141,10 +141,10 @@ def _measure(
     rule: StopRule,
     parts: Sequence[_Part],
     seed: int,
-    records: Records | None,
+    records: ChipRecords | None,
     progress: Progress | None,
 ) -> list[Sensitivity]:
-    records = Records() if records is None else records
+    records = ChipRecords() if records is None else records
     clean = study.clean / study.images
     found = []
     with (progress or NoProgress()).task("one part at a time", len(parts) * rule.most) as task:

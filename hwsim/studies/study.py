@@ -1,7 +1,7 @@
 """What is measured: a network on an accelerator whose memories fail, asked the same images.
 
 Chips are numbered by their seeds, so every question is asked of the same chips. Answers are
-counted once: ``Records`` keeps them in a file, and what was interrupted goes on where it was.
+counted once: ``ChipRecords`` keeps them in a file, and what was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -162,8 +162,8 @@ class Study:
         return [used.seed, used.interleave, used.technology.model_dump(mode="json")]
 
 
-class Record(Document):
-    """One line of ``Records``. key: of the study and its question; seed: of the chip."""
+class ChipRecord(Document):
+    """One line of ``ChipRecords``. key: of the study and its question; seed: of the chip."""
 
     key: Line
     seed: Count
@@ -182,7 +182,7 @@ def _cells(faults: DesignFaults) -> bytes:
     return found.digest()
 
 
-class Records:
+class ChipRecords:
     """Right answers that were counted before: a line of JSON each, or in memory only.
 
     A line that is no whole record, as an interruption may leave at the end, is as if it were not
@@ -225,6 +225,6 @@ def _parse(lines: Iterable[str]) -> dict[tuple[str, int], int]:
     found = {}
     for line in lines:
         with suppress(StorageError):
-            record = parse_json(line, Record, "")
+            record = parse_json(line, ChipRecord, "")
             found[record.key, record.seed] = record.right
     return found

@@ -27,7 +27,7 @@ from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress, Task
 from hwsim.studies.curve import CurvePoint, accuracies
 from hwsim.studies.statistics import Bound, StatisticsError, StopRule
-from hwsim.studies.study import Records, Study
+from hwsim.studies.study import ChipRecords, Study
 
 _DEAREST, _HALVINGS, _BISECTIONS = 64.0, 18, 5
 """Price of losing the bound, relative to all memories' energy at vmin, how often it halves, and
@@ -81,7 +81,7 @@ def search_voltages(
     chips: int = 10,
     loss: float = 0.01,
     seed: int = 0,
-    records: Records | None = None,
+    records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> MemoryVoltages:
     """Voltages for the memories of ``energies`` (pJ of a frame's accesses at one voltage, > 0).
@@ -97,7 +97,7 @@ def search_voltages(
     for level in steps:
         study.technology.probability(level)
     total = (len(energies) + 1) * len(steps) + _HALVINGS + _BISECTIONS
-    records = Records() if records is None else records
+    records = ChipRecords() if records is None else records
     with (progress or NoProgress()).task("voltages of memories", total * chips) as task:
         search = _Search(study, energies, steps, rule, loss, seed, records, task)
         return search.result()
@@ -126,7 +126,7 @@ def judge_voltages(
     bound: Bound,
     *,
     seed: int = 0,
-    records: Records | None = None,
+    records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> CurvePoint:
     """What chips do with the named memories at these voltages (relative to vmin), others at vmin.
@@ -135,7 +135,7 @@ def judge_voltages(
     the point are the lowest voltage's. Raises VoltageError for a voltage outside the technology's
     data.
     """
-    records = Records() if records is None else records
+    records = ChipRecords() if records is None else records
     lowest = min(voltages.values(), default=1.0)
     with (progress or NoProgress()).task("chips at voltages of memories", rule.most) as task:
         rate = study.technology.probability(lowest)
@@ -149,7 +149,7 @@ def _accuracies(
     voltages: Mapping[str, float],
     rule: StopRule,
     seed: int,
-    records: Records,
+    records: ChipRecords,
     task: Task,
     bound: Bound | None = None,
 ) -> list[float]:
@@ -169,7 +169,7 @@ class _Search:
     rule: StopRule
     loss: float
     seed: int
-    records: Records
+    records: ChipRecords
     task: Task
 
     def result(self) -> MemoryVoltages:

@@ -42,9 +42,9 @@ from hwsim.network import (  # noqa: E402
 from hwsim.progress import NoProgress  # noqa: E402
 from hwsim.rtl.emit import generate  # noqa: E402
 from hwsim.run.workspace import Workspace  # noqa: E402
-from hwsim.studies.campaign import Names, Plan, measure_faults  # noqa: E402
+from hwsim.studies.campaign import CampaignPlan, Names, measure_faults  # noqa: E402
 from hwsim.studies.statistics import StopRule  # noqa: E402
-from hwsim.studies.study import Records, Study  # noqa: E402
+from hwsim.studies.study import ChipRecords, Study  # noqa: E402
 
 
 def network() -> Network:
@@ -112,11 +112,11 @@ def make(folder: Path) -> None:
     records.unlink(missing_ok=True)
     found = measure_faults(
         [Study(small, load_technology("sram_14nm"), *x_labels, ("weight",))],
-        Plan((0.85, 0.9), StopRule.fixed(2)),
+        CampaignPlan((0.85, 0.9), StopRule.fixed(2)),
         Prices(load_config("cmos_45nm", EnergyTable, "energy")),
         100.0,
         Names("sram_14nm", "mine", "cmos_45nm"),
-        Records(records),
+        ChipRecords(records),
         NoProgress(),
     )
     write_json(folder / "faults.json", found.model_dump(mode="json"))

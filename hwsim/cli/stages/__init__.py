@@ -37,7 +37,7 @@ from hwsim.result import (
     Trained,
     Verification,
 )
-from hwsim.run import Stage
+from hwsim.run import ExperimentStage
 from hwsim.studies.result import FAULTS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _inputs_of_energy(config: ExperimentConfig) -> str:
     return config_hash(energy_table(config.energy))
 
 
-def report_stage(folder: Path, sections: Sequence[Path] = ()) -> Stage:
+def report_stage(folder: Path, sections: Sequence[Path] = ()) -> ExperimentStage:
     """The last stage, which draws what is in ``folder``.
 
     sections: Python files with sections of the user's own; they count as inputs.
@@ -79,7 +79,7 @@ def report_stage(folder: Path, sections: Sequence[Path] = ()) -> Stage:
     page = Path(report_package.__file__).parent
     styles = sorted([*page.glob("*.html"), *page.glob("*.css")])
     drawn = [folder / RESULT, folder / FAULTS, folder / VERILOG / SYNTHESIS, *styles, *sections]
-    return Stage(
+    return ExperimentStage(
         "report",
         report.work,
         (REPORT,),
@@ -89,7 +89,7 @@ def report_stage(folder: Path, sections: Sequence[Path] = ()) -> Stage:
 
 
 STAGES = (
-    Stage(
+    ExperimentStage(
         "train",
         train.work,
         (TRAINING,),
@@ -98,7 +98,7 @@ STAGES = (
         inputs=_inputs_of_training,
         resumable=True,
     ),
-    Stage(
+    ExperimentStage(
         "export",
         export.work,
         (NETWORK,),
@@ -106,7 +106,7 @@ STAGES = (
         sections=("name", "seed", "data", "model"),
         needs=("train",),
     ),
-    Stage(
+    ExperimentStage(
         "evaluate",
         evaluate.work,
         (EVALUATION,),
@@ -115,7 +115,7 @@ STAGES = (
         needs=("train", "export"),
         inputs=_inputs_of_data,
     ),
-    Stage(
+    ExperimentStage(
         "simulate",
         simulate.work,
         (SIMULATION,),
@@ -124,7 +124,7 @@ STAGES = (
         needs=("export",),
         inputs=_inputs_of_energy,
     ),
-    Stage(
+    ExperimentStage(
         "generate",
         generate.work,
         tuple(f"{VERILOG}/{name}" for name in GENERATED),
@@ -133,7 +133,7 @@ STAGES = (
         needs=("export", "simulate"),
         inputs=_inputs_of_data,
     ),
-    Stage(
+    ExperimentStage(
         "verify",
         verify.work,
         (VERIFICATION,),
