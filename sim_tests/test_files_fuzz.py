@@ -29,7 +29,7 @@ from hwsim.models.data import read_idx
 from hwsim.network import load, save
 from hwsim.network import storage as network_storage
 from hwsim.network.container import read_container
-from hwsim.report.page import build_report, read_report
+from hwsim.report import build_report, read_report
 from hwsim.result import load_result
 from hwsim.rtl.emit import generate, read_folder
 from hwsim.rtl.manifest import read_manifest

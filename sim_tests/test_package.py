@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,33 @@ def test_models_and_rtl_do_not_import_each_other() -> None:
             assert reaches(imports(path, top=False), other, "hwsim.cli", "hwsim.run") == set(), path
     for path in sources("rtl"):
         assert reaches(imports(path, top=False), "torch") == set(), path
+
+
+def module_name(path: Path) -> str:
+    folder, *parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join((FOLDERS[folder], *(part for part in parts if part != "__init__")))
+
+
+def test_no_modules_import_each_other() -> None:
+    """Not even inside functions; only types may be named both ways."""
+    paths = {module_name(path): path for folder in FOLDERS for path in sources(folder)}
+    graph: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        tree = ast.parse(path.read_text("utf-8"))
+        typing = {
+            inner
+            for node in ast.walk(tree)
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+            for inner in ast.walk(node)
+        }
+        graph[module] = {
+            name if (name := f"{node.module}.{alias.name}") in paths else node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module in paths and node not in typing
+            for alias in node.names
+        }
+    assert sum(len(found) for found in graph.values()) > len(paths)
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 def calls_without_encoding(tree: ast.AST) -> list[str]:

@@ -200,8 +200,8 @@ def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
     """``faults.json`` and the reports; their paths."""
     from hwsim.files import write_json
     from hwsim.report import build_report
+    from hwsim.report.experiment import RESULT
     from hwsim.report.faults import write_faults_page
-    from hwsim.report.page import RESULT
     from hwsim.studies.result import FAULTS
 
     write_json(folder / FAULTS, result.model_dump(mode="json"))

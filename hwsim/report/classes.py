@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from hwsim.report.page import render
 from hwsim.report.svg import box, drawing, el, integer, label
+from hwsim.report.templates import render
 from hwsim.studies.statistics import Estimate, share_of_images
 
 MOST = 20

@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from hwsim.files import whole_file
 from hwsim.lowvoltage.chip import Spatial
-from hwsim.report.page import render, render_page
 from hwsim.report.plots import Pin, Series, Whisker, pins, plot, whiskers
+from hwsim.report.templates import render, render_page
 from hwsim.studies.result import FaultsResult, Method, PartLoss, PerMemory, Supply
 
 PAGE = "faults.html"

@@ -2,72 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from hwsim.files import whole_file
+from hwsim.report.experiment import read_report
+from hwsim.report.sections import SECTIONS
+from hwsim.report.templates import render_page
 
-from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
-from hwsim.errors import StorageError
-from hwsim.files import inside, read_json, whole_file
-from hwsim.history import History
-from hwsim.network import Network, load, network_hash
-from hwsim.report import svg
-from hwsim.result import SYNTHESIS, Result, Synthesis, load_result
-from hwsim.studies.result import FAULTS, FaultsResult, load_faults
-
-RESULT, REPORT = "result.json", "report.html"
-HISTORY = Path("train") / "history.json"
-_STYLES = ("chart.css", "plots.css", "style.css")
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the sections draw from.
-
-    history: records of each epoch by what was trained (``network``, ``float``); empty where the
-    folder has none. faults: what ``hwsim faults`` found for this network, synthesis: what
-    ``hwsim synth`` found for this Verilog; None where they were not asked.
-    """
-
-    result: Result
-    network: Network
-    pipeline: Pipeline
-    history: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
-    faults: FaultsResult | None = None
-    synthesis: Synthesis | None = None
-
-    def render(self, template: str, **values: Any) -> Markup:
-        """A template of this package, filled in."""
-        return render(template, report=self, r=self.result, **values)
-
-
-def render(template: str, **values: Any) -> Markup:
-    """A template of this package, filled in with ``values`` alone."""
-    return Markup(_templates().get_template(template).render(**values))
-
-
-def render_page(title: str, version: str, parts: Sequence[tuple[str, str, Markup]]) -> str:
-    """A whole page that needs no other file. parts: (key, heading or "", body) of each section."""
-    style = "".join((svg.HERE / name).read_text(encoding="utf-8") for name in _STYLES)
-    return render("report.html", title=title, version=version, parts=parts, style=Markup(style))
-
-
-@cache
-def _templates() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(svg.HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(integer=svg.integer, percent=svg.percent, quantity=svg.quantity)
-    return environment
+REPORT = "report.html"
 
 
 def build_report(folder: Path | str, path: Path | str | None = None) -> Path:
@@ -77,8 +19,6 @@ def build_report(folder: Path | str, path: Path | str | None = None) -> Path:
     network. Raises StorageError when ``result.json`` or the network is missing, or they are not
     of one experiment.
     """
-    from hwsim.report.sections import SECTIONS
-
     folder = Path(folder)
     report = read_report(folder)
     built = [(section, section.build(report)) for section in SECTIONS]
@@ -88,65 +28,3 @@ def build_report(folder: Path | str, path: Path | str | None = None) -> Path:
     with whole_file(path) as file:
         file.write(text.encode())
     return path
-
-
-def read_report(folder: Path | str) -> Report:
-    """Result, network and the pipeline that the result describes; raises StorageError."""
-    folder = Path(folder)
-    result = load_result(folder / RESULT)
-    path = inside(folder, result.files.network)
-    network = load(path)
-    if network_hash(network) != result.network_sha256:
-        raise StorageError(f"{path}: is not the network of {folder / RESULT}")
-    return Report(
-        result,
-        network,
-        _pipeline(result, network),
-        _history(folder / HISTORY),
-        _faults(folder / FAULTS, result.network_sha256),
-        _synthesis(inside(folder, result.files.verilog) / SYNTHESIS, result.verilog_sha256),
-    )
-
-
-def _synthesis(path: Path, verilog_sha256: str) -> Synthesis | None:
-    """Nothing where there is none, or of other Verilog."""
-    found = read_json(path, Synthesis) if path.exists() else None
-    return found if found is not None and found.verilog_sha256 == verilog_sha256 else None
-
-
-def _faults(path: Path, network_sha256: str) -> FaultsResult | None:
-    """Nothing where there is none; none of an earlier network of the folder either."""
-    found = load_faults(path) if path.exists() else None
-    return found if found is not None and found.network_sha256 == network_sha256 else None
-
-
-def _pipeline(result: Result, network: Network) -> Pipeline:
-    """The pipeline with the lanes and depths of ``result``; its cycles must be the result's."""
-    names = {op.name for op in network}
-    folding = {
-        stage.name: Fold(stage.pe, stage.simd, stage.weights or "memory")
-        for stage in result.stages
-        if stage.name in names
-    }
-    pipeline = build_pipeline(network, folding)
-    depths = {fifo.name: fifo.depth_beats for fifo in result.fifos}
-    same = depths.keys() == {fifo.name for fifo in pipeline.fifos}
-    if same:
-        pipeline = pipeline.with_depths(depths)
-        seen, stated = simulate(pipeline, result.accelerator.frames), result.accelerator
-        same = (seen.first_output_cycles, seen.frame_interval_cycles) == (
-            stated.first_output_cycles,
-            stated.frame_interval_cycles,
-        )
-    if not same:
-        raise StorageError(
-            f"{RESULT}: its cycles are those of another version of hwsim; run the experiment again"
-        )
-    return pipeline
-
-
-def _history(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """Training history, or nothing where there is none."""
-    if not path.exists():
-        return {}
-    return read_json(path, History).model_dump()

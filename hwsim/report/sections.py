@@ -18,8 +18,8 @@ from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
 from hwsim.report.classes import draw_classes
+from hwsim.report.experiment import Report
 from hwsim.report.graph import draw_pipeline
-from hwsim.report.page import Report
 from hwsim.report.svg import integer, percent, quantity
 from hwsim.result import EnergyKind, Memory
 from hwsim.studies.statistics import share_of_images
