@@ -150,9 +150,7 @@ class FaultyGolden:
         return result, self._requantize(stage, result.reshape(-1, *stage.output.type.shape), first)
 
     def _requantize(self, stage: Stage, x: Tensor, first: int) -> Tensor:
-        op, store = stage.rider, requantize_store(stage)
-        assert op is not None
-        assert store is not None
+        op, store = stage.requantizer, requantize_store(stage)
         faulty = self.faults.of(stage.name, Role.CONSTANTS)
         if faulty is None or faulty.faults.errs == ALWAYS:
             shape = x.shape[1:] if len(op.bias) > x.shape[1] else (-1, 1, 1)
@@ -213,7 +211,6 @@ class FaultyGolden:
             average = isinstance(stage.op, AvgPool2d)
             return taps.sum(dim=1) if average else taps.amax(dim=1)
         store = weight_store(stage)
-        assert store is not None
         fields = torch.from_numpy(self.faults.stored(stage.name, Role.WEIGHT))[word]
         fields = fields.expand(len(taps), -1)
         faulty = self.faults.of(stage.name, Role.WEIGHT)
@@ -235,7 +232,6 @@ class FaultyGolden:
 def _split(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Taps and codes of any number of words."""
     store = weight_store(stage)
-    assert store is not None
     outputs, inputs, positions = store.weight.shape[1:]
     slots = fields.reshape(len(fields), outputs, inputs, -1)
     return slots[..., 0] * bool(store.tap_bits), slots[..., -positions:]

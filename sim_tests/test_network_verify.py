@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.accelerator import build_pipeline
+from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.weights import weight_store
-from hwsim.cli.inspect import _describe_op
 from hwsim.errors import NetworkError
 from hwsim.models.memory import TapMemory
 from hwsim.names import LINE_RULE, OP_RULE
@@ -40,6 +40,7 @@ from hwsim.network import (
     save,
     tap_bits,
 )
+from hwsim.network.summary import _describe_op
 
 SOURCE = TensorType(2, 4, 5, 4)
 VECTOR = TensorType(3, 1, 1, 4)
@@ -367,9 +368,8 @@ def test_width_of_a_tap(kernel: tuple[int, int], bits: int) -> None:
     network = Network("n", SOURCE, (op,))
     (stage,) = build_pipeline(network).stages
     store = weight_store(stage)
-    assert store is not None
     # The tap, and above it the sign, which is 0.
-    assert (store.bits, set(store.words)) == (bits + 1, {taps - 1})
+    assert (store.bits, set(store_image(stage, "weight"))) == (bits + 1, {taps - 1})
     assert _describe_op(network, "c")["weight_bits"] == 6 * (bits + 1)
     assert TapMemory(taps).bits == bits
 

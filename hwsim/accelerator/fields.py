@@ -22,7 +22,7 @@ from hwsim.accelerator.requantize import RequantizeStore, requantize_store
 from hwsim.accelerator.roles import STORES, Role
 from hwsim.accelerator.stage import Stage
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
-from hwsim.network import MuxConv2d, Weighted
+from hwsim.network import MuxConv2d
 
 ONES = np.int64(-1)
 
@@ -136,7 +136,6 @@ def _plain(memory: MemoryInfo, lanes: int, bits: int) -> Fields:
 
 def _weight_fields(stage: Stage) -> Fields:
     store = weight_store(stage)
-    assert store is not None
     slot = [store.tap_bits] if store.tap_bits else []
     slot += [store.code.bits] * store.weight.shape[3]
     real = weight_places(stage) >= 0
@@ -149,7 +148,6 @@ def _weight_fields(stage: Stage) -> Fields:
 
 def _constant_fields(stage: Stage) -> Fields:
     store = requantize_store(stage)
-    assert store is not None
     lane = [store.multiplier_bits] if store.multiplier_bits else []
     lane.append(store.bias_bits)
     lanes = stage.output.lanes
@@ -163,8 +161,7 @@ def weight_places(stage: Stage) -> np.ndarray:
 
     An index into the op's flattened ``weight``; -1 for lanes past the last channel.
     """
-    assert isinstance(stage.op, Weighted)
-    weight = stage.op.weight
+    weight = stage.weighted.weight
     numbers = np.arange(1, weight.size + 1).reshape(*weight.shape[:2], -1)
     return arrange(stage, numbers) - 1
 
@@ -175,8 +172,7 @@ def constant_places(stage: Stage) -> np.ndarray:
 
     An index into ``multiplier`` and ``bias``; -1 past the last channel.
     """
-    y, op = stage.output, stage.rider
-    assert op is not None
+    y, op = stage.output, stage.requantizer
     pixels = len(op.bias) // y.type.channels
     pixel, beat = np.divmod(np.arange(pixels * y.beats), y.beats)
     channel = beat[:, np.newaxis] * y.lanes + np.arange(y.lanes)
@@ -190,16 +186,12 @@ def stored_fields(stage: Stage, role: str) -> np.ndarray:
     """What the weight store or the constants of ``stage`` hold: int64 [words, fields], unsigned."""
     if role == Role.WEIGHT:
         store = weight_store(stage)
-        assert store is not None
         codes = store.code.encode(store.weight)
         if store.tap_bits:
             assert store.tap is not None
             codes = np.concatenate((store.tap[..., np.newaxis], codes), axis=3)
         return codes.reshape(len(codes), -1)
-    constants = requantize_store(stage)
-    op = stage.rider
-    assert constants is not None
-    assert op is not None
+    constants, op = requantize_store(stage), stage.requantizer
     place = constant_places(stage)
     real = place >= 0
     # Without a stored multiplier that of padding lanes is 1, which changes nothing: bias 0.
@@ -234,9 +226,7 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
     Amaranth's ``Array``, and the Verilog made of it, give for an index out of range. Here that is
     weight 0 at the last tap.
     """
-    op, store = stage.op, weight_store(stage)
-    assert isinstance(op, Weighted)
-    assert store is not None
+    op, store = stage.weighted, weight_store(stage)
     taps, codes = split_weights(store, fields)
     place = weight_places(stage)
     real = place >= 0
@@ -255,9 +245,7 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def decode_constants(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The requantizer's ``multiplier`` and ``bias`` as the fields of its store say."""
-    op, store = stage.rider, requantize_store(stage)
-    assert op is not None
-    assert store is not None
+    op, store = stage.requantizer, requantize_store(stage)
     place = constant_places(stage)
     real = place >= 0
     multipliers, biases = split_constants(store, fields, stage.output.lanes)

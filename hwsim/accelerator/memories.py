@@ -115,24 +115,24 @@ def _resize_reads(stage: Stage) -> int:
 
 
 def _weights(stage: Stage) -> MemoryInfo | None:
-    store = weight_store(stage)
-    if store is None:
+    if stage.weights is None:
         return None
+    store = weight_store(stage)
     return _store(
         stage,
         Role.WEIGHT,
         store.words,
         store.bits,
-        stage.fold.weights == "memory",
+        stage.weights == "memory",
         stage.timing.frame_steps,
         "weights",
     )
 
 
 def _constants(stage: Stage) -> MemoryInfo | None:
-    store = requantize_store(stage)
-    if store is None:
+    if stage.rider is None:
         return None
+    store = requantize_store(stage)
     return _store(
         stage,
         Role.CONSTANTS,

@@ -57,9 +57,9 @@ def _window(stage: Stage) -> Counter[Operation]:
 
 
 def _requantize(stage: Stage) -> Counter[Operation]:
-    store = requantize_store(stage)
-    if store is None or stage.rider is None:
+    if stage.rider is None:
         return Counter()
+    store = requantize_store(stage)
     times = stage.output.lanes * stage.timing.output_beats
     shifted = max(1, store.sum_bits - stage.rider.shift)
     count: Counter[Operation] = Counter()

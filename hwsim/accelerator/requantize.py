@@ -37,11 +37,9 @@ def _signed_bits(values: np.ndarray) -> int:
 
 
 @lru_cache(maxsize=256)
-def requantize_store(stage: Stage) -> RequantizeStore | None:
-    """The store of the requantizer in ``stage``, or None when it has none."""
-    op = stage.rider
-    if op is None:
-        return None
+def requantize_store(stage: Stage) -> RequantizeStore:
+    """The store of the requantizer in ``stage``; raises TypeError for a stage without one."""
+    op = stage.requantizer
     x, y = stage.accumulator, stage.output
     multiplier, bias = op.multiplier, op.bias
     plain = bool((multiplier == 1).all())

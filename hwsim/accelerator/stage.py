@@ -82,6 +82,20 @@ class Stage:
         return self.op if isinstance(self.op, Requantize) else self.requantize
 
     @property
+    def requantizer(self) -> Requantize:
+        """``rider`` of a stage that has one; raises TypeError for all others."""
+        if self.rider is None:
+            raise TypeError(f"stage {self.name} has no requantizer")
+        return self.rider
+
+    @property
+    def weighted(self) -> Weighted:
+        """``op`` of a stage with weights; raises TypeError for all others."""
+        if not isinstance(self.op, Weighted):
+            raise TypeError(f"stage {self.name} has no weights")
+        return self.op
+
+    @property
     def tensors(self) -> tuple[str, ...]:
         """Network tensors that this stage computes, in order."""
         ops = (op for op in (self.op, self.requantize) if op is not None)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from hwsim.accelerator.stage import Stage
-from hwsim.network import Linear, MuxConv2d, Weighted, tap_bits
+from hwsim.network import Linear, MuxConv2d, tap_bits
 from hwsim.network.codes import WeightCode
 
 
@@ -83,11 +83,9 @@ def _by_channel(stage: Stage, array: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def weight_store(stage: Stage) -> WeightStore | None:
-    """The weight store of ``stage``, or None when its op has no weights."""
-    op = stage.op
-    if not isinstance(op, Weighted):
-        return None
+def weight_store(stage: Stage) -> WeightStore:
+    """The weight store of a stage with weights; raises TypeError for all others."""
+    op = stage.weighted
     tap, slot_tap_bits, weight = None, 0, op.weight
     if isinstance(op, MuxConv2d):
         slot_tap_bits = tap_bits(op.kernel[0] * op.kernel[1])

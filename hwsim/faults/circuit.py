@@ -61,8 +61,7 @@ def faulty_network(faults: DesignFaults) -> Network | None:
 
 def weighted_op(faults: DesignFaults, stage: Stage) -> Op:
     """The op of ``stage`` with its weights as read; NetworkError where no alphabet has them."""
-    op = stage.op
-    assert isinstance(op, Weighted)
+    op = stage.weighted
     weight, tap = decode_weights(stage, faults.stored(stage.name, Role.WEIGHT))
     read: dict[str, Any] = {"weight": weight, "alphabet": _alphabet(op, weight)}
     return replace(op, **read if tap is None else {**read, "tap": tap})
@@ -70,8 +69,7 @@ def weighted_op(faults: DesignFaults, stage: Stage) -> Op:
 
 def requantizer(faults: DesignFaults, stage: Stage) -> Requantize:
     """The requantizer of ``stage`` with its constants as read."""
-    op = stage.rider
-    assert op is not None
+    op = stage.requantizer
     multiplier, bias = decode_constants(stage, faults.stored(stage.name, Role.CONSTANTS))
     return replace(op, multiplier=multiplier, bias=bias)
 
@@ -143,7 +141,6 @@ class _Builder:
             made = replace(requantizer(self.faults, stage), inputs=made.inputs)
         store = requantize_store(stage)
         assert isinstance(made, Requantize)
-        assert store is not None
         lo, hi = made.sum_range(stage.accumulator)
         limit = 1 << (store.sum_bits - 1)
         if not (-limit <= lo and hi < limit):

@@ -13,6 +13,7 @@ import numpy as np
 
 from hwsim.accelerator import Pipeline, memory_list
 from hwsim.accelerator.fields import store_fields, weight_places
+from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.weights import weight_store
 from hwsim.lowvoltage.chip import FaultList, FaultSource
 from hwsim.network.codes import WeightCode
@@ -67,11 +68,13 @@ def array_place(pipeline: Pipeline, op: str, array: StoredArray) -> ArrayPlace |
     Raises KeyError for a name that no op with weights has.
     """
     stage = next((s for s in pipeline.stages if s.op is not None and s.op.name == op), None)
-    store = None if stage is None else weight_store(stage)
-    if stage is None or store is None:
+    if stage is None or stage.weights is None:
         raise KeyError(op)
-    memory = next(m for m in memory_list(pipeline) if (m.layer, m.role) == (stage.name, "weight"))
-    if memory.style == "constant" or (array == "tap" and not store.tap_bits):
+    store = weight_store(stage)
+    memory = next(
+        m for m in memory_list(pipeline) if (m.layer, m.role) == (stage.name, Role.WEIGHT)
+    )
+    if memory.style is Style.CONSTANT or (array == "tap" and not store.tap_bits):
         return None
     # Of each slot of a word the tap is the first field, the weights are the others.
     weights = weight_places(stage)

@@ -36,7 +36,6 @@ from hwsim.network import (
     Op,
     Requantize,
     TensorType,
-    Weighted,
 )
 
 
@@ -188,7 +187,7 @@ class StageEvaluator:
         op = stage.op
         assert op is not None
         try:
-            if isinstance(op, Weighted):
+            if stage.weights is not None:
                 op = weighted_op(self.faults, stage)
             return Executor(_alone(op, self._input_type), threads=1)
         except NetworkError:  # weights in no alphabet, sums of more than 32 bits
@@ -238,7 +237,7 @@ class StageEvaluator:
             )
         else:
             kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
-            kind = kernels.DEPTHWISE if isinstance(stage.op, Weighted) else kind
+            kind = kernels.DEPTHWISE if stage.weights is not None else kind
             out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
             kernels.window_steps(
                 beats, out, kind, of, geometry, window, weights, changing, total, first
@@ -248,11 +247,10 @@ class StageEvaluator:
     @cached_property
     def _weights(self) -> Weights:
         stage = self.stage
-        store = weight_store(stage)
-        if store is None:
+        if stage.weights is None:
             none = np.zeros((1, 1, 1, 1), np.int64)
             return Weights(none[0], none, none[0, 0], False, True, 1, 0, False)
-        fields = self.faults.stored(stage.name, Role.WEIGHT)
+        store, fields = weight_store(stage), self.faults.stored(stage.name, Role.WEIGHT)
         taps, codes = split_weights(store, fields)
         if store.tap_bits:
             taps = np.minimum(taps, stage.timing.kernel[0] * stage.timing.kernel[1])
@@ -271,9 +269,7 @@ class StageEvaluator:
 
     def _requantize(self, x: np.ndarray, first: int) -> np.ndarray:
         """``clamp((x * multiplier + bias) >> shift, lo, hi)`` with sums of ``sum_bits`` bits."""
-        op, store, y = self.stage.rider, requantize_store(self.stage), self.stage.output
-        assert op is not None
-        assert store is not None
+        op, store, y = self.stage.requantizer, requantize_store(self.stage), self.stage.output
         if self.constants is not None and self.constants.transient:
             beats = to_beats(y, x)
             fields = self.faults.stored(self.stage.name, Role.CONSTANTS)

@@ -97,7 +97,6 @@ def _multiply(stage: Stage, store: WeightStore, times: int) -> Counter[Operation
 def _weighted(stage: Stage, outputs: int, inputs: int, positions: int) -> Counter[Operation]:
     """Taps, products and sums of ``outputs`` lanes that each add ``inputs`` x ``positions``."""
     store = weight_store(stage)
-    assert store is not None
     steps, x, most = stage.timing.frame_steps, stage.inputs[0].type, stage.accumulator.bits
     if stage.fold.weights == "constant" and store.words == 1:
         return _fixed(stage, store, steps)
@@ -136,7 +135,6 @@ def _fixed(stage: Stage, store: WeightStore, steps: int) -> Counter[Operation]:
 
 def _mac_operations(stage: Stage) -> Counter[Operation]:
     store = weight_store(stage)
-    assert store is not None
     _, outputs, inputs, positions = store.weight.shape
     count = _weighted(stage, outputs, inputs, positions)
     if stage.timing.steps > 1:
@@ -147,7 +145,6 @@ def _mac_operations(stage: Stage) -> Counter[Operation]:
 
 def _depthwise_operations(stage: Stage) -> Counter[Operation]:
     store = weight_store(stage)
-    assert store is not None
     return _weighted(stage, store.weight.shape[1], 1, store.weight.shape[3])
 
 
