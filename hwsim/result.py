@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from hwsim.accelerator.roles import Role
+from hwsim.accelerator.roles import Role, Style
 from hwsim.files import (
     Count,
     Document,
@@ -127,12 +127,17 @@ class Memory(Document):
     name: Line
     role: Role
     layer: Line
-    style: Line
+    style: Style
     words: Count
     bits: Count
     banks: Count
     reads: Count
     writes: Count
+
+    @property
+    def cells(self) -> int:
+        """Bits that are stored; what is wired into the fabric stores none."""
+        return 0 if self.style is Style.CONSTANT else self.words * self.bits
 
 
 class Energy(Document):

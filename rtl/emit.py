@@ -420,7 +420,7 @@ def _comments(pipeline: Pipeline) -> dict[str, str]:
     comments = {}
     for stage in pipeline.stages:
         timing, lanes = stage.timing, f"{stage.inputs[0].lanes} lanes in"
-        ops = " and ".join(op.kind for op in (stage.op, stage.requantize) if op is not None)
+        ops = " and ".join(op.kind for op in stage.ops)
         comments[f"{TOP}.stage_{stage.name}"] = (
             f"Stage {stage.name}: {ops or stage.kind}, {lanes}, {stage.output.lanes} out; "
             f"latency {timing.latency}, {timing.frame_steps} steps a frame."

@@ -77,6 +77,11 @@ class Stage:
     timing: Timing
 
     @property
+    def ops(self) -> tuple[Op, ...]:
+        """The ops that this stage does, in order; none of a stage that hwsim puts between."""
+        return tuple(op for op in (self.op, self.requantize) if op is not None)
+
+    @property
     def rider(self) -> Requantize | None:
         """The requantizer at the stage's end, which may be all that the stage does."""
         return self.op if isinstance(self.op, Requantize) else self.requantize
@@ -98,8 +103,7 @@ class Stage:
     @property
     def tensors(self) -> tuple[str, ...]:
         """Network tensors that this stage computes, in order."""
-        ops = (op for op in (self.op, self.requantize) if op is not None)
-        return tuple(op.name for op in ops)
+        return tuple(op.name for op in self.ops)
 
     @property
     def pe(self) -> int:
@@ -116,4 +120,4 @@ class Stage:
         """The stage in a few words, for people: ``max pool 2×2 / 2, requantize``."""
         if self.op is None:
             return self.kind.words
-        return ", ".join(op.words for op in (self.op, self.requantize) if op is not None)
+        return ", ".join(op.words for op in self.ops)

@@ -159,7 +159,7 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
         f"{c.frames_per_second:,.0f} frames/s, {c.frame_latency_us:,.1f} us latency "
         f"at {c.clock_mhz:g} MHz",
     )
-    bits = sum(m.words * m.bits for m in result.memories if m.style != "constant")
+    bits = sum(memory.cells for memory in result.memories)
     table.add_row("memories", f"{len(result.memories)} memories, {bits:,} bits")
     if result.energy is not None:
         e = result.energy

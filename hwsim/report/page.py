@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hwsim.files import whole_file
+from hwsim.report import sections
 from hwsim.report.experiment import read_report
-from hwsim.report.sections import SECTIONS
 from hwsim.report.templates import render_page
 
 REPORT = "report.html"
@@ -21,7 +21,7 @@ def build_report(folder: Path | str, path: Path | str | None = None) -> Path:
     """
     folder = Path(folder)
     report = read_report(folder)
-    built = [(section, section.build(report)) for section in SECTIONS]
+    built = [(section, section.build(report)) for section in sections.SECTIONS]
     parts = [(section.key, section.title, body) for section, body in built if body is not None]
     text = render_page(report.result.experiment, report.result.hwsim_version, parts)
     path = folder / REPORT if path is None else Path(path)

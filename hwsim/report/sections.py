@@ -21,7 +21,7 @@ from hwsim.report.classes import draw_classes
 from hwsim.report.experiment import Report
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.svg import integer, percent, quantity
-from hwsim.result import EnergyKind, Memory
+from hwsim.result import EnergyKind
 from hwsim.studies.statistics import share_of_images
 
 Build = Callable[[Report], Markup | None]
@@ -51,20 +51,15 @@ def section(key: str, title: str) -> Callable[[Build], Build]:
     return add
 
 
-ROLE_CLASS = {
-    role.value: f"f{role.record.colour}" for role in sorted(Role, key=lambda r: r.record.colour)
+ROLE_CLASS: dict[str, str] = {
+    role: f"f{role.record.colour}" for role in sorted(Role, key=lambda role: role.record.colour)
 }
 KIND_CLASS = {**ROLE_CLASS, "logic": "f5", "leakage": "f6"}
 
 
-def _stored(memory: Memory) -> int:
-    """Cells of a memory; what is wired into the fabric has none."""
-    return 0 if memory.style == "constant" else memory.words * memory.bits
-
-
 @section("headline", "")
 def headline(report: Report) -> Markup:
-    bits = sum(_stored(memory) for memory in report.result.memories)
+    bits = sum(memory.cells for memory in report.result.memories)
     return report.render("headline.html", bits=bits)
 
 
@@ -133,18 +128,14 @@ def memory(report: Report) -> Markup:
     for layer in layers:
         mine = [m for m in memories if m.layer == layer]
         segments = [
-            (ROLE_CLASS[m.role], float(_stored(m)), f"{m.name}: {integer(_stored(m))} bits")
-            for m in mine
+            (ROLE_CLASS[m.role], float(m.cells), f"{m.name}: {integer(m.cells)} bits") for m in mine
         ]
-        total = sum(_stored(m) for m in mine)
+        total = sum(m.cells for m in mine)
         rows.append(Bar(layer, segments, f"{integer(total)} bits"))
-    roles = [
-        (role, [m for m in memories if m.role == role])
-        for role in ROLE_CLASS
-        if any(m.role == role for m in memories)
-    ]
+    by_role = {role: [m for m in memories if m.role is role] for role in ROLE_CLASS}
+    roles = [(role, mine) for role, mine in by_role.items() if mine]
     totals = [
-        (role, len(mine), sum(map(_stored, mine)), sum(m.reads for m in mine),
+        (role, len(mine), sum(m.cells for m in mine), sum(m.reads for m in mine),
          sum(m.writes for m in mine))
         for role, mine in roles
     ]  # fmt: skip
