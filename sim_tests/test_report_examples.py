@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,17 @@ def test_draw_overview(tmp_path: Path) -> None:
     assert ElementTree.fromstring(text).tag.endswith("svg")
     for stage in ("conv1", "conv4", "head"):
         assert f">{stage}<" in text
+
+
+def test_one_chip(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Chip 7 is the same in PyTorch and in the accelerator, for better or worse."""
+    main_of("one_chip")(["--steps", "25", "--output", str(tmp_path / "chip7.hwnet")])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["trained", "tuned"]
+    for line in lines:
+        (equal,) = re.findall(r"([\d.]+)% of the labels equal", line)
+        assert float(equal) > 95
+    assert load(tmp_path / "chip7.hwnet").input.channels == 1
 
 
 def test_harden_a_model(capsys: pytest.CaptureFixture[str]) -> None:
