@@ -53,9 +53,7 @@ class Subject:
             starts, at = {}, place * size // self.places
             for name, shape in self.shapes.items():
                 starts[name], at = at % size, at + whole.room(*shape)
-            laid = FaultMap(whole.technology, whole.cells, whole.holds, offset=starts, repeat=True)
-            laid.__dict__.update(seed=whole.seed, _failing=whole._failing)
-            faults = design_faults(self.pipeline, laid, rate, tuple(self.memories))
+            faults = design_faults(self.pipeline, whole.moved(starts), rate, tuple(self.memories))
             found.append(
                 self._accuracy(FaultyExecutor(faults, threads=1).run(self.x))
                 if len(faults)

@@ -121,7 +121,15 @@ def test_code_in_the_tutorial_for_training_runs(
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(network.types)
 
 
-LONG = ("fashion_mnist", "one_chip", "chip7", "weight_alphabets", "own_training_loop", "harden_a_model", "runs/hard")
+LONG = (
+    "fashion_mnist",
+    "one_chip",
+    "chip7",
+    "weight_alphabets",
+    "own_training_loop",
+    "harden_a_model",
+    "runs/hard",
+)
 """Commands of the tutorials that train for long, or need data that has to be brought."""
 
 

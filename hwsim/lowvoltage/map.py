@@ -124,8 +124,11 @@ class FaultMap:
         """
         digest = hashlib.sha256(f"first cell of {seed}".encode()).digest()
         first, size = int.from_bytes(digest[:8], "little"), self.cells.size
-        offset = {name: (first + place) % size for name, place in places.items()}
-        found = replace(self, offset=offset, repeat=True)
+        return self.moved({name: (first + place) % size for name, place in places.items()})
+
+    def moved(self, offset: Mapping[str, int]) -> FaultMap:
+        """The same map, repeated, and memories that begin at other cells: 0 .. by name."""
+        found = replace(self, offset=dict(offset), repeat=True)
         # What follows from the content alone is worked out once for all places.
         found.__dict__.update(seed=self.seed, _failing=self._failing)
         return found
