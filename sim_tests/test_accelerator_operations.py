@@ -15,6 +15,7 @@ from amaranth.back import rtlil
 
 from hwsim.accelerator import Fold, Stage, build_pipeline, count_operations
 from hwsim.accelerator.kinds import ARGMAX, DEPTHWISE, GLOBAL_POOL, MAC
+from hwsim.accelerator.requantize import requantize_store
 from hwsim.network import (
     Add,
     Alphabet,
@@ -245,3 +246,13 @@ def test_requantizers_work_once_for_each_beat() -> None:
         more = with_it.count(name) - without.count(name)
         assert more > 0
         assert counted(both, name) - counted(plain, name) == more * beats
+
+
+@pytest.mark.parametrize(("shift", "bits"), [(0, 23), (20, 3), (22, 1), (40, 1)])
+def test_clamps_compare_what_the_shift_leaves(shift: int, bits: int) -> None:
+    """At least the sign: a shift by all bits leaves that."""
+    op = Requantize("y", ("input",), np.array([2048]), np.array([0]), shift, -1, 0)
+    stage = mapped(op, TensorType(1, 1, 1, WIDE, True), Fold(1, 1))
+    assert requantize_store(stage).sum_bits == 23  # -2048 * 2048
+    found = [o for o in count_operations(stage) if o.kind == "compare"]
+    assert [o.bits for o in found] == [bits]

@@ -9,7 +9,7 @@ one reader. Registers overflow, and accumulators err, as those of the RTL.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 
@@ -121,7 +121,7 @@ class _Builder:
             op = weighted_op(self.faults, stage)
         accumulator = self.faults.of(stage.name, Role.ACCUMULATOR)
         if accumulator is not None or (op is not stage.op and not self._fits(op)):
-            self.registers[op.name] = _register(stage, op, accumulator)
+            self.registers[op.name] = _register(stage, accumulator)
         links = zip(self.pipeline.inputs_of(stage.name), op.inputs, strict=True)
         inputs = [
             self._link(fifo, name, (window_ring(window, stage),) if window and n == 0 else ())
@@ -203,9 +203,9 @@ def _identity(name: str, source: str, t: TensorType) -> Requantize:
     return Requantize(name, (source,), one, none, 0, t.lo, t.hi)
 
 
-def _register(stage: Stage, op: Op, faulty: MemoryFaults | None) -> Register:
+def _register(stage: Stage, faulty: MemoryFaults | None) -> Register:
     """The accumulators of a stage; without faults, what overflows in them."""
-    t, y = stage.timing, stage.accumulator
+    y = stage.accumulator
     keep, flip = np.full(y.channels, ONES), np.zeros(y.channels, np.int64)
     if faulty is not None:
         channel = np.arange(y.channels)
@@ -213,20 +213,23 @@ def _register(stage: Stage, op: Op, faulty: MemoryFaults | None) -> Register:
         if stage.kind.accumulator is Accumulator.GROUP:
             word, lane = np.zeros_like(channel), channel % stage.fold.pe
         keep, flip = faulty.masks.keep[word, lane], faulty.masks.flip[word, lane]
-    return Register(y, _steps(stage, op, t.steps), keep, flip)
+    return Register(y, _steps(stage), keep, flip)
 
 
-def _steps(stage: Stage, op: Op, steps: int) -> np.ndarray:
-    """In which step of the stage each term of ``op`` is taken: int64 [outputs, terms]."""
-    if stage.kind.accumulator is Accumulator.FRAME:
-        x = stage.inputs[0].type
-        return np.broadcast_to(np.arange(x.height * x.width), (x.channels, x.height * x.width))
-    assert isinstance(op, Weighted)
-    weight = op.weight
-    if stage.kind.accumulator is Accumulator.NONE:
-        return np.zeros((len(weight), weight[0].size), np.int64)
-    place = weight_places(stage)
-    step = np.empty(weight.size, np.int64)
-    word = np.broadcast_to(np.arange(len(place)).reshape(-1, 1, 1, 1), place.shape)
-    step[place[place >= 0]] = (word % steps)[place >= 0]
-    return step.reshape(len(weight), -1)
+def _steps(stage: Stage) -> np.ndarray:
+    """In which step of the stage each term of its op is taken: int64 [outputs, terms]."""
+    match stage.kind.accumulator:
+        case Accumulator.NONE:
+            weight = stage.weighted.weight
+            return np.zeros((len(weight), weight[0].size), np.int64)
+        case Accumulator.GROUP:
+            weight, place = stage.weighted.weight, weight_places(stage)
+            step = np.empty(weight.size, np.int64)
+            word = np.broadcast_to(np.arange(len(place)).reshape(-1, 1, 1, 1), place.shape)
+            step[place[place >= 0]] = (word % stage.timing.steps)[place >= 0]
+            return step.reshape(len(weight), -1)
+        case Accumulator.FRAME:
+            x = stage.inputs[0].type
+            return np.broadcast_to(np.arange(x.height * x.width), (x.channels, x.height * x.width))
+        case _:
+            assert_never(stage.kind.accumulator)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import assert_never
 
 import numpy as np
 
@@ -213,35 +214,37 @@ class StageEvaluator:
         beats = to_beats(stream, x)
         total = stage.accumulator.bits, stage.accumulator.signed
         sums = cells_of(self.accumulator)
-        if stage.kind.accumulator is Accumulator.FRAME:
-            out = np.zeros((len(x), *beats.shape[2:]), np.int64)
-            maximum = isinstance(stage.op, GlobalMaxPool)
-            kernels.global_steps(beats, out, maximum, total, sums, first)
-            return from_beats(stage.accumulator, out)
-        beats = beats.reshape(len(x), t.rows, t.cols, t.beats, stream.lanes)
+        by_pixel = beats.reshape(len(x), t.rows, t.cols, t.beats, stream.lanes)
         of = stream.type.bits, stream.type.signed
         window = cells_of(self.window, transient=True)
         weights, changing = self._weights, cells_of(self.weights, transient=True)
         pixels, geometry = t.out_rows * t.out_cols, _geometry(stage)
-        if stage.kind.accumulator is Accumulator.GROUP:
-            # Sums are linear in what is read, unless they err themselves.
-            whole = sums.present or self._executor is None
-            out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
-            if not whole:
-                clean = Stream("", stage.accumulator, stage.fold.pe)
-                out = to_beats(clean, self._sums(x)).reshape(out.shape)
-            (above, beside), none = t.pad, (0, 0)
-            padded = np.pad(beats, (none, (above, above), (beside, beside), none, none))
-            kernels.mac_steps(
-                padded, out, whole, of, geometry, window, weights, changing, sums, total, first
-            )
-        else:
-            kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
-            kind = kernels.DEPTHWISE if stage.weights is not None else kind
-            out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
-            kernels.window_steps(
-                beats, out, kind, of, geometry, window, weights, changing, total, first
-            )
+        match stage.kind.accumulator:
+            case Accumulator.FRAME:
+                out = np.zeros((len(x), *beats.shape[2:]), np.int64)
+                maximum = isinstance(stage.op, GlobalMaxPool)
+                kernels.global_steps(beats, out, maximum, total, sums, first)
+            case Accumulator.GROUP:
+                # Sums are linear in what is read, unless they err themselves.
+                whole = sums.present or self._executor is None
+                out = np.zeros((len(x), pixels, t.groups, stage.fold.pe), np.int64)
+                if not whole:
+                    clean = Stream("", stage.accumulator, stage.fold.pe)
+                    out = to_beats(clean, self._sums(x)).reshape(out.shape)
+                (above, beside), none = t.pad, (0, 0)
+                padded = np.pad(by_pixel, (none, (above, above), (beside, beside), none, none))
+                kernels.mac_steps(
+                    padded, out, whole, of, geometry, window, weights, changing, sums, total, first
+                )
+            case Accumulator.NONE:
+                kind = kernels.SUM if isinstance(stage.op, AvgPool2d) else kernels.MAXIMUM
+                kind = kernels.DEPTHWISE if stage.weights is not None else kind
+                out = np.zeros((len(x), pixels, t.steps, stream.lanes), np.int64)
+                kernels.window_steps(
+                    by_pixel, out, kind, of, geometry, window, weights, changing, total, first
+                )
+            case _:
+                assert_never(stage.kind.accumulator)
         return from_beats(stage.accumulator, out)
 
     @cached_property
