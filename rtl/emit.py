@@ -23,7 +23,7 @@ from hwsim.accelerator import (
 )
 from hwsim.errors import HwsimError, MappingError, NetworkError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
-from hwsim.faults.record import describe_faults, fault_arrays, restore_faults
+from hwsim.faults.description import describe_faults, fault_arrays, restore_faults
 from hwsim.files import ArraySpec, named, read_arrays, read_bytes, write_json
 from hwsim.names import verilog_comment
 from hwsim.network import evaluate, load, network_hash, save

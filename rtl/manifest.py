@@ -14,7 +14,7 @@ from pydantic import Field
 
 from hwsim.accelerator.fold import FoldRecord
 from hwsim.errors import StorageError
-from hwsim.faults.record import FaultRecord
+from hwsim.faults.description import FaultRecord
 from hwsim.files import Count, Document, Sha256, Version1, read_json
 from hwsim.names import Line, OpName
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hwsim.accelerator import Pipeline
 from hwsim.faults import DesignFaults
-from hwsim.faults.record import describe_faults, fault_arrays
+from hwsim.faults.description import describe_faults, fault_arrays
 from hwsim.jit import cache_folder
 from hwsim.network import network_hash
 from hwsim.sources import closure_hash

@@ -23,8 +23,8 @@ from hwsim.accelerator.fields import (
 from hwsim.accelerator.roles import Role
 from hwsim.errors import StorageError
 from hwsim.faults import design_faults
+from hwsim.faults.description import FaultRecord, describe_faults, fault_arrays, restore_faults
 from hwsim.faults.design import memory_protections, memory_shapes
-from hwsim.faults.record import FaultRecord, describe_faults, fault_arrays, restore_faults
 from hwsim.lowvoltage import ChipError, FaultList, FaultMap, VoltageError, load_technology
 from hwsim.lowvoltage.map import Holds
 from hwsim.lowvoltage.protection import parse_protection

@@ -22,8 +22,8 @@ from hwsim.accelerator import Fold, Pipeline, build_pipeline
 from hwsim.accelerator.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
-from hwsim.faults.circuit import faulty_circuit
 from hwsim.faults.evaluate import EvaluationPath
+from hwsim.faults.faulty_circuit import faulty_circuit
 from hwsim.lowvoltage import ChipError
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden

@@ -15,8 +15,8 @@ Several evaluators compute the same, each for a purpose of its own; all are comp
 All of them take the failing cells from ``DesignFaults`` and read them as ``hwsim.cells`` says.
 """
 
-from hwsim.faults.circuit import faulty_network
 from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.faults.evaluate import FaultyExecutor
+from hwsim.faults.faulty_circuit import faulty_network
 
 __all__ = ["DesignFaults", "FaultyExecutor", "design_faults", "faulty_network"]

@@ -4,11 +4,11 @@ The faults can be evaluated on several *paths*, which all give the same answers:
 
 ===========  =====================================================================================
 ``steps``    the definition: every memory is read access by access, in the order of the hardware
-             (``hwsim.faults.stages`` with all of ``hwsim.faults.kernels``).
+             (``hwsim.faults.faulty_stages`` with all of ``hwsim.faults.kernels``).
 ``stages``   stage by stage; sums that no single access has an influence on are taken at once.
-``circuit``  the whole accelerator as a network with edits of its tensors
-             (``hwsim.faults.circuit``, ``rings``): about as fast as the network without faults.
-             There is one where errors always occur.
+``circuit``  the whole accelerator as a network with edits of its tensors, where errors always
+             occur (``hwsim.faults.faulty_circuit`` with ``rings``): about as fast as the network
+             without faults.
 ``auto``     ``circuit`` where there is one, else ``stages``.
 ===========  =====================================================================================
 """
@@ -25,9 +25,9 @@ import numpy as np
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.execute.executor import share_right
-from hwsim.faults.circuit import faulty_circuit
 from hwsim.faults.design import DesignFaults
-from hwsim.faults.stages import StageEvaluator, read_fifo
+from hwsim.faults.faulty_circuit import faulty_circuit
+from hwsim.faults.faulty_stages import StageEvaluator, read_fifo
 from hwsim.lowvoltage.chip import ChipError
 from hwsim.network import INPUT, Flatten
 from hwsim.network.reference import check_input

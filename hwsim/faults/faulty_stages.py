@@ -25,8 +25,8 @@ from hwsim.accelerator.weights import weight_store
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults import kernels
-from hwsim.faults.circuit import requantizer, weighted_op
 from hwsim.faults.design import DesignFaults, MemoryFaults
+from hwsim.faults.faulty_circuit import requantizer, weighted_op
 from hwsim.faults.kernels import HEALTHY, Cells, Geometry, Weights
 from hwsim.network import (
     INPUT,
