@@ -20,9 +20,9 @@ from hwsim.accelerator.kinds import (
 )  # fmt: skip
 from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.faults import DesignFaults
-from hwsim.rtl.faults import check_faults
 from hwsim.rtl.fifo import Fifo
 from hwsim.rtl.mac import DepthwiseStage, MacStage
+from hwsim.rtl.memory import design_memories
 from hwsim.rtl.pointwise import AddStage, ArgMaxStage, PassStage
 from hwsim.rtl.pool import GlobalPoolStage, PoolStage
 from hwsim.rtl.resize import ResizeStage
@@ -69,11 +69,10 @@ class Accelerator(Component):
     """
 
     def __init__(self, *, pipeline: Pipeline, faults: DesignFaults | None = None) -> None:
-        if faults is not None:
-            if faults.pipeline is not pipeline:
-                raise ValueError("faults must be those of this pipeline")
-            check_faults(faults)
+        if faults is not None and faults.pipeline is not pipeline:
+            raise ValueError("faults must be those of this pipeline")
         self._pipeline, self._faults = pipeline, faults
+        self._memories = design_memories(pipeline, faults)
         super().__init__(
             {
                 "i": In(stream.Signature(unsigned(pipeline.input.bits))),
@@ -113,19 +112,18 @@ class Accelerator(Component):
         at = used * x.type.bits
         return Cat(self.i.payload[:at], Mux(last, 0, self.i.payload[at:]))
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        pipeline, faults = self._pipeline, self._faults
+        pipeline, memories = self._pipeline, self._memories
         self.stages = {}
         for stage in pipeline.stages:
             component = STAGES[stage.kind](
-                stage=stage, outputs=len(pipeline.outputs_of(stage.name)), faults=faults
+                stage=stage, outputs=len(pipeline.outputs_of(stage.name)), memories=memories
             )
             m.submodules[f"stage_{stage.name}"] = self.stages[stage.name] = component
         fifos = {}
         for link in pipeline.fifos:
-            faulty = None if faults is None else faults.fifo(link.name)
-            fifo = Fifo(width=link.stream.bits, depth=link.depth, faults=faulty)
+            fifo = Fifo(memory=memories[f"fifo.{link.name}"])
             m.submodules[f"fifo_{link.name}"] = fifos[link.name] = fifo
             if link is pipeline.fifos[0]:
                 m.d.comb += [

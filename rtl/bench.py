@@ -113,7 +113,7 @@ class Bench(Component):
     def pipeline(self) -> Pipeline:
         return self._pipeline
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         x, y = self._pipeline.input, self._pipeline.output
         stages, fifos = len(self._pipeline.stages), len(self._pipeline.fifos)
@@ -224,7 +224,7 @@ class Bench(Component):
             m.d.sync += fell.eq(1)
         m.d.comb += self.misaligned.eq(misaligned & ~fell)
 
-    def _wait(self, schedule: Signal, at: Signal):
+    def _wait(self, schedule: Signal, at: Signal) -> Value:
         return schedule.word_select(at, COUNTER_BITS)
 
     def _advance(self, m: Module, at: Signal, size: int, count: Signal) -> None:

@@ -40,7 +40,7 @@ def _step_members(timing: Timing) -> dict[str, Out]:
 class _StepCounter:
     """The counters of the step loop ``for pixel: for group: for n``; shared by both controllers."""
 
-    def __init__(self, m: Module, port: Component, timing: Timing, available) -> None:
+    def __init__(self, m: Module, port: Component, timing: Timing, available: Value) -> None:
         self.timing = timing
         pixels = timing.out_rows * timing.out_cols
         last_pixel = named(m, "last_pixel", port.pixel == pixels - 1)
@@ -92,7 +92,7 @@ class StreamControl(Component):
     def timing(self) -> Timing:
         return self._timing
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         _StepCounter(m, self, self._timing, self.valid)
         m.d.comb += self.ready.eq(self.start)
@@ -144,7 +144,7 @@ class WindowControl(Component):
     def timing(self) -> Timing:
         return self._timing
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         t = self._timing
         ahead = self._row_counters(m)
@@ -188,7 +188,7 @@ class WindowControl(Component):
                         m.d.comb += signal.eq(value)
         return signal
 
-    def _available(self, m: Module, ahead: Signal):
+    def _available(self, m: Module, ahead: Signal) -> Signal:
         """Whether the last beat that the current step needs has been accepted."""
         t = self._timing
         if t.need == tuple(range(t.steps)):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, Signature
 
 from hwsim.accelerator.timing import fifo_latency
-from hwsim.faults.design import MemoryFaults
-from hwsim.rtl.faults import WordErrors, access_number, add_errors
+from hwsim.rtl.memory import DesignMemory
 from hwsim.rtl.util import index
 
 
@@ -25,24 +23,20 @@ def credit_signature(width: int) -> Signature:
 
 
 class Fifo(Component):
-    """First in, first out, ``depth`` beats of ``width`` bits.
+    """First in, first out, with a slot for a beat in each word of ``memory``.
 
     The producer reserves a slot when it starts the work whose result will fill it, so the FIFO
     never overflows and its ``write`` needs no handshake. A slot is free again one cycle after
     its beat was taken. A written beat is offered ``fifo_latency(depth)`` cycles later. Beat n
     lies in word ``n mod depth``.
 
-    Parameters: width >= 1 (bits), depth >= 1 (beats); faults: failing cells of its memory.
     Members: ``i`` (credit_signature, flipped), ``o`` (stream), ``level`` (beats written and not
     yet taken).
     """
 
-    def __init__(self, *, width: int, depth: int, faults: MemoryFaults | None = None) -> None:
-        if type(width) is not int or width < 1:
-            raise ValueError(f"width must be an integer >= 1, not {width!r}")
-        if type(depth) is not int or depth < 1:
-            raise ValueError(f"depth must be an integer >= 1, not {depth!r}")
-        self._width, self._depth, self._faults = width, depth, faults
+    def __init__(self, *, memory: DesignMemory) -> None:
+        self._memory = memory
+        width, depth = memory.info.bits, memory.info.words
         super().__init__(
             {
                 "i": In(credit_signature(width)),
@@ -52,28 +46,20 @@ class Fifo(Component):
         )
 
     @property
-    def width(self) -> int:
-        return self._width
+    def memory(self) -> DesignMemory:
+        return self._memory
 
-    @property
-    def depth(self) -> int:
-        return self._depth
-
-    @property
-    def faults(self) -> MemoryFaults | None:
-        return self._faults
-
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
-        depth = self._depth
-        m.submodules.memory = memory = Memory(shape=unsigned(self._width), depth=depth, init=[])
-        write = memory.write_port()
+        depth = self._memory.info.words
         taken = Signal()
+        # The beat that is offered is as many beats after the first as were taken before it.
+        memory = self._memory.place(m, ends=taken)
         m.d.comb += taken.eq(self.o.valid & self.o.ready)
         _count(m, "free", taken, self.i.reserve, self.i.room, depth, depth)
         m.d.sync += self.level.eq(self.level + self.i.write - taken)
 
-        def step(pointer):
+        def step(pointer: Signal) -> Signal:
             wrapped = Signal.like(pointer, name=f"{pointer.name}_next")
             m.d.comb += wrapped.eq(pointer + 1)
             with m.If(pointer == depth - 1):
@@ -82,35 +68,24 @@ class Fifo(Component):
 
         write_at = Signal(index(depth))
         read_at = Signal(index(depth))
-        m.d.comb += [write.addr.eq(write_at), write.data.eq(self.i.data), write.en.eq(self.i.write)]
+        memory.write(write_at, self.i.data, self.i.write)
         with m.If(self.i.write):
             m.d.sync += write_at.eq(step(write_at))
         read_next = step(read_at)
         with m.If(taken):
             m.d.sync += read_at.eq(read_next)
         if fifo_latency(depth) == 1:
-            read = memory.read_port(domain="comb")
-            m.d.comb += read.addr.eq(read_at)
             _count(m, "offered", self.i.write, taken, self.o.valid, depth, 0)
+            payload = memory.read(read_at)
         else:
             # The memory reads one cycle ahead, each beat once: when the beat before it is taken,
             # or, into an empty FIFO, in the cycle after it was written.
-            read = memory.read_port()
             written = Signal()
             m.d.sync += written.eq(self.i.write)
             offered = _count(m, "offered", written, taken, self.o.valid, depth, 0)
             first = written & ~self.o.valid
-            m.d.comb += [
-                read.addr.eq(Mux(taken, read_next, read_at)),
-                read.en.eq(Mux(taken, written | (offered != 1), first)),
-            ]
-        payload: Value = read.data
-        if self._faults is not None:
-            # The beat that is offered is as many beats after the first as were taken before it.
-            access = access_number(m, self._faults, taken, registered=False)
-            enable = None if fifo_latency(depth) == 1 else read.en
-            cells = WordErrors.of(self._faults)
-            payload = add_errors(m, "errors", cells, payload, access, read.addr, enable)
+            ahead = Mux(taken, written | (offered != 1), first)
+            payload = memory.read(Mux(taken, read_next, read_at), enable=ahead)
         m.d.comb += self.o.payload.eq(payload)
         return m
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from operator import add
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightStore, weight_store
-from hwsim.faults.design import MemoryFaults
 from hwsim.network import MuxConv2d
 from hwsim.network.codes import WeightCode
-from hwsim.rtl.faults import WordErrors, access_number, add_errors
+from hwsim.rtl.memory import DesignMemory
 from hwsim.rtl.stage import StageComponent
-from hwsim.rtl.util import Pipe, element, named, table
+from hwsim.rtl.util import Pipe, element, named
 from hwsim.rtl.window import window_taps
 
 
@@ -47,42 +43,16 @@ class _Weights:
     """Where a step's taps and weights come from: on-chip memory, or constants in the fabric."""
 
     def __init__(
-        self,
-        m: Module,
-        store: WeightStore,
-        style: str,
-        pipe: Pipe,
-        key: str,
-        words: Sequence[int],
-        faults: MemoryFaults | None,
+        self, m: Module, store: WeightStore, memory: DesignMemory, pipe: Pipe, key: str
     ) -> None:
-        """``key`` names the step counter that is the address; words come at ``pipe``'s depth.
-
-        words: what the store holds, errors that always occur included; faults: cells whose
-        errors come and go.
-        """
+        """``key`` names the step counter that is the address; words come at ``pipe``'s depth."""
         self.store = store
-        self.fixed = style == "constant" and len(words) == 1
+        self.fixed = memory.info.style == "constant" and memory.info.words == 1
         if self.fixed:
             return
-        self.word = word = Signal(store.bits, name="weight_word", reset_less=True)
-        if style == "constant":
-            at = pipe.at(key, pipe.latency - 1)
-            m.d.sync += word.eq(table(words, unsigned(store.bits), at))
-        else:
-            early = pipe.latency - WEIGHT_READ
-            m.submodules.weights = memory = Memory(
-                shape=unsigned(store.bits), depth=len(words), init=words
-            )
-            read = memory.read_port()
-            m.d.comb += [read.addr.eq(pipe.at(key, early)), read.en.eq(pipe.at("start", early))]
-            seen: Value = read.data
-            if faults is not None:
-                access = access_number(m, faults, read.en, registered=True)
-                cells = WordErrors.of(faults)
-                seen = add_errors(m, "weight_errors", cells, seen, access, read.addr, read.en)
-            # Block memories are slow to answer: what follows starts at a register.
-            m.d.sync += word.eq(seen)
+        # Block memories are slow to answer: what follows starts at a register.
+        self.word = Signal(store.bits, name="weight_word", reset_less=True)
+        m.d.sync += self.word.eq(memory.look_up(m, pipe, key, "start", pipe.latency - 1))
 
     def _slot(self, o: int, i: int) -> Value:
         at = (o * self.store.weight.shape[2] + i) * self.store.slot_bits
@@ -121,9 +91,8 @@ class MacStage(StageComponent):
             for n in range(WEIGHT_READ):
                 beats = pipe.register(beats, f"x{n}")
         else:
-            beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
-        words, changing = self.stored("weight", store_image(stage, "weight"))
-        weights = _Weights(m, store, stage.fold.weights, pipe, "address", words, changing)
+            beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
+        weights = _Weights(m, store, self.memory("weight"), pipe, "address")
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
         products = []
@@ -142,8 +111,9 @@ class MacStage(StageComponent):
             return sums
         shape = element(stage.accumulator)
         accumulators = [Signal(shape, name=f"accumulator_{o}") for o in range(len(sums))]
-        reads = pipe["start"] & ~pipe["first"]
-        seen = self.read_registers(m, "accumulator", accumulators, reads)
+        # The first step of a group ignores what is there.
+        memory = self.memory("accumulator").place(m, ends=pipe["start"] & ~pipe["first"])
+        seen = memory.registers(accumulators, 0)
         for held_sum, back, value in zip(accumulators, seen, sums, strict=True):
             with m.If(pipe["start"]):
                 m.d.sync += held_sum.eq(Mux(pipe["first"], 0, back) + value)
@@ -158,10 +128,9 @@ class DepthwiseStage(StageComponent):
         stage = self._stage
         store = weight_store(stage)
         assert store is not None
-        beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
+        beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
         taps = [self.lanes(beat) for beat in beats]
-        words, changing = self.stored("weight", store_image(stage, "weight"))
-        weights = _Weights(m, store, stage.fold.weights, pipe, "n", words, changing)
+        weights = _Weights(m, store, self.memory("weight"), pipe, "n")
         lanes = stage.inputs[0].lanes
         products = [
             weights.product(tap[lane], lane, 0, t)

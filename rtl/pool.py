@@ -22,7 +22,7 @@ class PoolStage(StageComponent):
     """``MaxPool2d`` and ``AvgPool2d`` (a sum): one window of ``lanes`` channels a cycle."""
 
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
-        beats = window_taps(m, control, self.i0.payload, pipe, self.faulty("window"))
+        beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
         taps = [self.lanes(beat) for beat in beats]
         trees = list(zip(*taps, strict=True))
         combine = larger if isinstance(self._stage.op, MaxPool2d) else add
@@ -48,8 +48,8 @@ class GlobalPoolStage(StageComponent):
             for lane in range(len(lanes))
         ]
         reads = pipe["start"] & ~pipe["first_pixel"]
-        ends = [ring[-1] for ring in rings]
-        seen = self.read_registers(m, "accumulator", ends, reads, pipe["n"])
+        memory = self.memory("accumulator").place(m, ends=reads)
+        seen = memory.registers([ring[-1] for ring in rings], pipe["n"])
         results = []
         for x, ring, back in zip(lanes, rings, seen, strict=True):
             largest = isinstance(stage.op, GlobalMaxPool)

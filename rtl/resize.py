@@ -5,7 +5,6 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, choose, named
 
@@ -20,9 +19,7 @@ class ResizeStage(StageComponent):
         x, y = self._stage.inputs[0], self._stage.output
         bits = x.type.bits
         accept = named(m, "accept", control.valid & control.ready)
-        faults = self.faulty("window")
-        if faults is not None:
-            access = access_number(m, faults, control.start, registered=False)
+        memory = self.memory("window").place(m, ends=control.start)
         pixels = []
         for slot in range(2):
             beats = []
@@ -30,12 +27,7 @@ class ResizeStage(StageComponent):
                 held = Signal(x.bits, name=f"pixel_{slot}_{beat}", reset_less=True)
                 with m.If(accept & (control.w_slot == slot) & (control.w_beat == beat)):
                     m.d.sync += held.eq(self.i0.payload)
-                seen: Value = held
-                if faults is not None:
-                    word = slot * x.beats + beat
-                    cells = WordErrors.of(faults, slice(word, word + 1))
-                    seen = add_errors(m, f"errors_{slot}_{beat}", cells, held, access)
-                beats.append(seen)
+                beats += memory.registers([held], slot * x.beats + beat)
             # Room for the lanes of the last beat that lie past the last channel.
             pixels.append(Cat(*beats, Const(0, y.bits)))
         pixel = Signal(len(pixels[0]), name="pixel_out")

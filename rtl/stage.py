@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Value, signed, unsigned
 from amaranth.lib import stream
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from hwsim.accelerator.fields import store_image
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.stage import Stage
-from hwsim.faults import DesignFaults
-from hwsim.faults.design import MemoryFaults
 from hwsim.rtl.control import StreamControl, WindowControl
-from hwsim.rtl.faults import WordErrors, access_number, add_errors
 from hwsim.rtl.fifo import credit_signature
+from hwsim.rtl.memory import DesignMemory
 from hwsim.rtl.util import Pipe, element, lanes_of, named
 from hwsim.rtl.window import window_control_bits
 
@@ -33,12 +29,14 @@ class StageComponent(Component):
 
     A beat enters the output FIFOs ``stage.timing.latency`` cycles after its step's start; the
     component checks at elaboration that its datapath has just that many registers.
+
+    Parameters: stage; outputs: output FIFOs, at least one; memories: of the design, by name.
     """
 
-    def __init__(self, *, stage: Stage, outputs: int, faults: DesignFaults | None = None) -> None:
+    def __init__(self, *, stage: Stage, outputs: int, memories: Mapping[str, DesignMemory]) -> None:
         if type(outputs) is not int or outputs < 1:
             raise ValueError(f"outputs must be an integer >= 1, not {outputs!r}")
-        self._stage, self._outputs, self._faults = stage, outputs, faults
+        self._stage, self._outputs, self._memories = stage, outputs, memories
         members = {
             f"i{n}": In(stream.Signature(unsigned(x.bits))) for n, x in enumerate(stage.inputs)
         }
@@ -55,14 +53,18 @@ class StageComponent(Component):
         return self._outputs
 
     @property
-    def faults(self) -> DesignFaults | None:
-        return self._faults
+    def memories(self) -> Mapping[str, DesignMemory]:
+        return self._memories
+
+    def memory(self, name: str) -> DesignMemory:
+        """The memory ``<stage>.<name>`` of the design."""
+        return self._memories[f"{self._stage.name}.{name}"]
 
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
         """Values of the op for the step in flight; advances ``pipe``."""
         raise NotImplementedError
 
-    def elaborate(self, platform):
+    def elaborate(self, platform: object) -> Module:
         m = Module()
         stage = self._stage
         inputs = [getattr(self, f"i{n}") for n in range(len(stage.inputs))]
@@ -91,8 +93,7 @@ class StageComponent(Component):
         if head is not None:
             self.probes[head.name] = (pipe["emit"], values)
         if stage.rider is not None:
-            words, changing = self.stored("constants", store_image(stage, "constants"))
-            values = requantize(m, stage, values, pipe, words, changing)
+            values = requantize(m, stage, values, pipe, self.memory("requantize"))
             self.probes[stage.rider.name] = (pipe["emit"], values)
         if pipe.latency != stage.timing.latency:
             raise AssertionError(
@@ -120,81 +121,19 @@ class StageComponent(Component):
         x = self._stage.inputs[n]
         return lanes_of(beat, x.lanes, element(x.type))
 
-    # -- faulty memories ---------------------------------------------------------------------------
-
-    def faulty(self, role: str) -> MemoryFaults | None:
-        """The failing cells of a memory of the stage, None where there are none."""
-        return None if self._faults is None else self._faults.of(self._stage.name, role)
-
-    def stored(self, role: str, words: Sequence[int]) -> tuple[Sequence[int], MemoryFaults | None]:
-        """Words of a read-only memory that holds ``words``, and its cells whose errors change.
-
-        Errors that always occur are in the words already.
-        """
-        faulty = self.faulty(role)
-        if faulty is None or faulty.transient:
-            return words, faulty
-        assert self._faults is not None
-        return self._faults.words(self._stage.name, role), None
-
-    def read_registers(
-        self,
-        m: Module,
-        role: str,
-        registers: Sequence[Signal],
-        reads: Value,
-        address: Value | None = None,
-    ) -> Sequence[Value]:
-        """``registers``, lane by lane, as they are read back; they hold word ``address``.
-
-        reads: they are read back in this cycle.
-        """
-        faulty = self.faulty(role)
-        if faulty is None:
-            return registers
-        access = access_number(m, faulty, reads, registered=False)
-        cells = WordErrors.of(faulty)
-        if len(cells.keep) == 1:
-            address = None
-        seen = add_errors(m, f"{role}_errors", cells, Cat(*registers), access, address)
-        return lanes_of(seen, len(registers), registers[0].shape())
-
 
 def requantize(
-    m: Module,
-    stage: Stage,
-    values: Sequence[Value],
-    pipe: Pipe,
-    words: Sequence[int],
-    faults: MemoryFaults | None,
+    m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe, memory: DesignMemory
 ) -> list[Value]:
     """``clamp((x * multiplier + bias) >> shift, lo, hi)`` on each lane.
 
-    words: constants as the store holds them, errors that always occur included; faults: cells
-    whose errors come and go.
-
-    The constants of the beat's channels come from a store that is read while the last register
-    before the requantizer is filled. Two cycles, three when there is a multiplication.
+    memory: of the constants. Those of the beat's channels are read while the last register before
+    the requantizer is filled. Two cycles, three when there is a multiplication.
     """
     store, op = requantize_store(stage), stage.rider
     assert store is not None
     assert op is not None
-    if len(words) == 1:
-        word: Value = Const(words[0], store.bits)
-    else:
-        m.submodules.constants = memory = Memory(
-            shape=unsigned(store.bits), depth=len(words), init=words
-        )
-        read = memory.read_port()
-        m.d.comb += [
-            read.addr.eq(pipe.at(store.index, pipe.latency - 1)),
-            read.en.eq(pipe.at("emit", pipe.latency - 1)),
-        ]
-        word = read.data
-        if faults is not None:
-            access = access_number(m, faults, read.en, registered=True)
-            cells = WordErrors.of(faults)
-            word = add_errors(m, "constant_errors", cells, word, access, read.addr, read.en)
+    word = memory.look_up(m, pipe, store.index, "emit", pipe.latency)
     multipliers, biases = [], []
     for n in range(stage.output.lanes):
         at = n * (store.multiplier_bits + store.bias_bits)

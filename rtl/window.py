@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, unsigned
-from amaranth.lib.memory import Memory
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 
-from hwsim.faults.design import MemoryFaults
 from hwsim.rtl.control import WindowControl
-from hwsim.rtl.faults import WordErrors, access_number, add_errors
+from hwsim.rtl.memory import DesignMemory
 from hwsim.rtl.util import Pipe, index, named
 
 
 def window_taps(
-    m: Module,
-    control: WindowControl,
-    data: Value,
-    pipe: Pipe,
-    faults: MemoryFaults | None = None,
+    m: Module, control: WindowControl, data: Value, pipe: Pipe, memory: DesignMemory
 ) -> list[Value]:
     """Write accepted beats and read the window of each step.
 
     ``data`` is the beat being accepted. Returns one beat per tap, row by row, zero outside the
     image; valid ``window_read(kernel)`` cycles after the step's start, as far as ``pipe``
-    advances. faults: failing cells of the memory.
+    advances.
 
     Writes and reads both pass through one register before they reach the memories, which takes
     the controller's decisions off the address lines and leaves the order of accesses as it was.
@@ -42,8 +36,7 @@ def window_taps(
         w_data.eq(data),
     ]
     pipe.advance()
-    if faults is not None:
-        access = access_number(m, faults, pipe["start"], registered=True)
+    cells = memory.place(m, starts=pipe["start"])
     banks: list[list[Value]] = []
     for y in range(kh):
         row: list[Value] = []
@@ -51,9 +44,6 @@ def window_taps(
         if rows_held > 1:
             m.d.comb += slot.eq(control.r_slot + (control.r_bank_row > y))
         for x in range(kw):
-            memory = Memory(shape=unsigned(width), depth=timing.bank_words, init=[])
-            m.submodules[f"bank_{y}_{x}"] = memory
-            write, read = memory.write_port(), memory.read_port()
             here = (control.w_bank_row == y) & (control.w_bank_col == x)
             w_en = Signal(name=f"w_en_{y}_{x}")
             r_addr = Signal(address, name=f"r_addr_{y}_{x}")
@@ -66,21 +56,9 @@ def window_taps(
                     + control.n
                 ),
             ]
-            m.d.comb += [
-                write.addr.eq(w_addr),
-                write.data.eq(w_data),
-                write.en.eq(w_en),
-                read.addr.eq(r_addr),
-                read.en.eq(pipe["start"]),
-            ]
-            seen: Value = read.data
-            if faults is not None:
-                bank = y * kw + x
-                first = bank * timing.bank_words
-                words = slice(first, first + timing.bank_words)
-                cells = WordErrors.of(faults, words, bank)
-                seen = add_errors(m, f"errors_{y}_{x}", cells, seen, access, read.addr, read.en)
-            row.append(seen)
+            bank = y * kw + x
+            cells.write(w_addr, w_data, w_en, bank)
+            row.append(cells.read(r_addr, bank=bank))
         banks.append(row)
     pipe.advance()
     if kh > 1:

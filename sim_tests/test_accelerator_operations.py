@@ -55,7 +55,7 @@ class Cells:
 
 def cells(stage: Stage) -> Cells:
     """What Yosys finds in the stage's own module, in which its controller is one cell."""
-    component = STAGES[stage.kind](stage=stage, outputs=1)
+    component = STAGES[stage.kind](stage=stage, outputs=1, memories=design_memories(pipeline))
     text = rtlil.convert(component, name="top", emit_src=False)
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc -norom; opt_expr; opt_clean\nwrite_json -\n"
     done = subprocess.run(

@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from hwsim.accelerator import MemoryInfo
 from hwsim.accelerator.timing import fifo_latency
 from hwsim.rtl.fifo import Fifo
+from hwsim.rtl.memory import DesignMemory
+
+
+def memory(depth: int, width: int) -> DesignMemory:
+    """A memory of ``depth`` beats of ``width`` bits."""
+    name, instances = "fifo.link", ("fifo_link.memory",)
+    return DesignMemory(MemoryInfo(name, "fifo", "source", depth, width, "memory", 1, 1, instances))
 
 
 def traffic(depth: int, seed: int, cycles: int = 400) -> None:
     """Drive random reservations, late writes and reads; compare every cycle with a queue."""
     rng = np.random.default_rng(seed)
-    dut = Fifo(width=8, depth=depth)
+    dut = Fifo(memory=memory(depth, 8))
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
     reserve_odds, write_odds, read_odds = rng.uniform(0.2, 1.0, 3)
@@ -60,13 +68,13 @@ def test_equals_a_queue(depth: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"),
+    ("depth", "width", "text"),
     [
-        ({"width": 0, "depth": 1}, "width must be an integer >= 1, not 0"),
-        ({"width": "8", "depth": 1}, "width must be an integer >= 1, not '8'"),
-        ({"width": 8, "depth": 0}, "depth must be an integer >= 1, not 0"),
+        (1, 0, "bits must be an integer >= 1, not 0"),
+        (1, "8", "bits must be an integer >= 1, not '8'"),
+        (0, 8, "words must be an integer >= 1, not 0"),
     ],
 )
-def test_wrong_arguments(arguments: dict[str, object], text: str) -> None:
-    with pytest.raises(ValueError, match=f"^{text}$"):
-        Fifo(**arguments)  # type: ignore[arg-type]
+def test_wrong_sizes(depth: int, width: int, text: str) -> None:
+    with pytest.raises(ValueError, match=f"^memory 'fifo.link': {text}$"):
+        memory(depth, width)

@@ -1,0 +1,281 @@
+"""The memories of a design in hardware: the one module that makes an Amaranth ``Memory``.
+
+``design_memories`` has a ``DesignMemory`` for each entry of the memory list, by its name. What a
+memory holds at reset, its path, its failing cells and its protection come with it, so that a
+component only says how it is used. A memory that is only read takes one call:
+
+    word = memory.look_up(m, pipe, "address", "start", depth)
+
+A memory that is written as well is placed, and has ports:
+
+    cells = memory.place(m, starts=enable)
+    cells.write(write_address, data, write_enable)
+    word = cells.read(read_address)
+
+Registers that act as a memory belong to the component, which reads them through
+``PlacedMemory.registers``.
+
+Errors that always occur are in the words of a memory that nothing writes. All others are added
+to what is read (``hwsim.rtl.faults``): the masks of a word lie in a memory that is read beside the
+faulty one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
+from amaranth.lib.memory import Memory, ReadPort
+from amaranth.lib.wiring import Component, In, Out
+
+from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
+from hwsim.accelerator.beats import bits_to_ints, ints_to_bits
+from hwsim.accelerator.fields import STORES, image
+from hwsim.errors import MappingError
+from hwsim.faults import DesignFaults
+from hwsim.faults.design import MemoryFaults
+from hwsim.rtl.faults import COUNT, WordErrors, access_number, add_errors
+from hwsim.rtl.util import Pipe, index, lanes_of, table
+
+
+@dataclass(frozen=True, eq=False)
+class DesignMemory:
+    """One memory of a design, ready to be built.
+
+    image: makes the words that the memory is to hold at reset, one integer each, bit 0 lowest;
+    None stands for zeros. faults: its failing cells, None where no cell fails.
+
+    Raises ValueError for words or bits below 1, MappingError for check bits in a memory that is
+    written: there is no encoder for them.
+    """
+
+    info: MemoryInfo
+    image: Callable[[], Sequence[int] | None] = lambda: None
+    faults: MemoryFaults | None = None
+
+    def __post_init__(self) -> None:
+        for what in ("words", "bits"):
+            value = getattr(self.info, what)
+            if type(value) is not int or value < 1:
+                raise ValueError(
+                    f"memory '{self.info.name}': {what} must be an integer >= 1, not {value!r}"
+                )
+        if self.faults is not None and self.faults.protected and self.written:
+            raise MappingError(
+                f"memory '{self.info.name}': protection {self.faults.protection.name} is evaluated "
+                "but not built into Verilog for memories that are written; protect "
+                f"{' and '.join(STORES)}, or nothing"
+            )
+
+    @property
+    def written(self) -> bool:
+        """Whether the design writes the memory."""
+        return self.info.writes > 0
+
+    @property
+    def read_errors(self) -> MemoryFaults | None:
+        """The failing cells whose errors are added to what is read, None where there are none."""
+        if self.faults is None or self.written or self.faults.transient:
+            return self.faults
+        return None
+
+    @cached_property
+    def words(self) -> Sequence[int]:
+        """Words at reset, without check bits; empty for zeros.
+
+        Errors that always occur are in the words of a memory that nothing writes.
+        """
+        words = self.image()
+        if words is None:
+            return ()
+        if self.faults is None or self.read_errors is not None:
+            return words
+        stored = ints_to_bits(words, self.info.bits)
+        return bits_to_ints(self.faults.protection.read(stored, *self.faults.cells))
+
+    def look_up(self, m: Module, pipe: Pipe, address: str, enable: str, depth: int) -> Value:
+        """The word that the step ``depth`` registers on in ``pipe`` reads, combinational.
+
+        For a memory that nothing writes. address, enable: control signals of the pipe. A memory
+        is read while the last of these registers is filled, constants in the fabric after it.
+        """
+        if self.info.style == "constant":
+            return table(self.words, unsigned(self.info.bits), pipe.at(address, depth))
+        cells = self.place(m, starts=pipe.at(enable, depth - 1))
+        return cells.read(pipe.at(address, depth - 1))
+
+    def place(
+        self, m: Module, *, starts: Value | None = None, ends: Value | None = None
+    ) -> PlacedMemory:
+        """The memory in the module ``m``, whose accesses are counted by one of the two strobes.
+
+        starts: a read starts in this cycle; its data is there from the next cycle on. ends: what
+        is there is used in this cycle for the last time.
+        """
+        if (starts is None) == (ends is None):
+            raise ValueError(f"memory '{self.info.name}': give either starts or ends")
+        return PlacedMemory(m, self, starts, ends)
+
+
+class PlacedMemory:
+    """A memory in a module; made by ``DesignMemory.place``. A bank is there with its first port."""
+
+    def __init__(
+        self, m: Module, memory: DesignMemory, starts: Value | None, ends: Value | None
+    ) -> None:
+        self._m, self._memory = m, memory
+        self._starts, self._ends = starts, ends
+        self._arrays: dict[int, Memory] = {}
+
+    def write(self, address: Value, data: Value, enable: Value, bank: int = 0) -> None:
+        """Write ``data`` to a word of ``bank`` at the end of this cycle when ``enable`` is set."""
+        if not self._memory.written:
+            raise ValueError(f"memory '{self._memory.info.name}': its list entry has no writes")
+        write = self._array(bank).write_port()
+        self._m.d.comb += [write.addr.eq(address), write.data.eq(data), write.en.eq(enable)]
+
+    def read(self, address: Value, *, enable: Value | None = None, bank: int = 0) -> Value:
+        """What is read of a word of ``bank``, errors included; one port for each bank.
+
+        It is there in the cycle after ``enable`` (default: the strobe ``starts``), at once where
+        there is neither. A word that is written in the cycle of ``enable`` is read as it was.
+        """
+        array = self._array(bank)
+        if array.read_ports:
+            raise ValueError(f"memory '{self._memory.info.name}': bank {bank} has a read port")
+        enable = self._starts if enable is None else enable
+        read = _read_port(self._m, array, address, enable)
+        words = self._memory.info.bank_words
+        part = slice(bank * words, (bank + 1) * words)
+        enable = None if enable is None else read.en
+        return self._seen(self._name(bank), part, bank, read.data, read.addr, enable)
+
+    def registers(self, registers: Sequence[Signal], word: Value | int) -> Sequence[Value]:
+        """Registers of the component, lane by lane, as they are read; they hold word ``word``."""
+        info = self._memory.info
+        name, part = info.name.rpartition(".")[2], slice(None)
+        if isinstance(word, int) and info.words > 1:
+            name, part = f"{name}_{word}", slice(word, word + 1)
+        address = None if isinstance(word, int) else word
+        stored = Cat(*registers)
+        seen = self._seen(name, part, 0, stored, address, None)
+        if seen is stored:
+            return registers
+        return lanes_of(seen, len(registers), registers[0].shape())
+
+    def _name(self, bank: int) -> str:
+        return self._memory.info.instances[bank].rpartition(".")[2]
+
+    def _array(self, bank: int) -> Memory:
+        if bank not in self._arrays:
+            info, words = self._memory.info, self._memory.words
+            part = words[bank * info.bank_words : (bank + 1) * info.bank_words]
+            array = Memory(shape=unsigned(info.bits), depth=info.bank_words, init=part)
+            self._m.submodules[self._name(bank)] = self._arrays[bank] = array
+        return self._arrays[bank]
+
+    @cached_property
+    def _access(self) -> Value:
+        """Number of the access whose data is there; one counter for all banks."""
+        faulty = self._memory.read_errors
+        strobe = self._ends if self._starts is None else self._starts
+        assert faulty is not None
+        assert strobe is not None
+        return access_number(self._m, faulty, strobe, starts=self._starts is not None)
+
+    def _seen(
+        self,
+        name: str,
+        words: slice,
+        bank: int,
+        data: Value,
+        address: Value | None,
+        enable: Value | None,
+    ) -> Value:
+        """``data`` as it is read.
+
+        name: of what holds the data. words: those that it may be of. address: which one of them,
+        None where there is one. enable: of a read port with a register.
+        """
+        faulty = self._memory.read_errors
+        cells = None if faulty is None else WordErrors.of(faulty, words, bank)
+        if cells is None or not cells.failing:
+            return data
+        errors = Errors(cells=cells, registered=enable is not None)
+        self._m.submodules[f"{name}_errors"] = errors
+        self._m.d.comb += [errors.data.eq(data), errors.access.eq(self._access)]
+        if address is not None and cells.words > 1:
+            self._m.d.comb += errors.address.eq(address)
+        if enable is not None:
+            self._m.d.comb += errors.enable.eq(enable)
+        return errors.seen
+
+
+class Errors(Component):
+    """What is read from a memory with failing cells.
+
+    Members: ``address``: word that is being read; ``enable``: it is read into a register at the
+    next edge (``registered``), otherwise it is there at once; ``access``: number of the access
+    whose ``data`` is there now; ``seen``: what is read instead.
+
+    Parameters: cells; registered: the memory's read port has a register.
+    """
+
+    def __init__(self, *, cells: WordErrors, registered: bool) -> None:
+        self._cells, self._registered = cells, registered
+        super().__init__(
+            {
+                "address": In(index(cells.words)),
+                "enable": In(1),
+                "access": In(COUNT),
+                "data": In(cells.bits),
+                "seen": Out(cells.bits),
+            }
+        )
+
+    @property
+    def cells(self) -> WordErrors:
+        return self._cells
+
+    @property
+    def registered(self) -> bool:
+        return self._registered
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        masks = self._masks(m)
+        m.d.comb += self.seen.eq(add_errors(m, self._cells, self.data, masks, self.access))
+        return m
+
+    def _masks(self, m: Module) -> Value:
+        """The masks of the word whose data is there now."""
+        width, words = self._cells.mask_bits, self._cells.mask_words()
+        if len(words) == 1:
+            return Const(words[0], width)
+        m.submodules.masks = memory = Memory(shape=unsigned(width), depth=len(words), init=words)
+        return _read_port(m, memory, self.address, self.enable if self._registered else None).data
+
+
+def _read_port(m: Module, memory: Memory, address: Value, enable: Value | None) -> ReadPort:
+    """A port of ``memory`` with a register, without one where ``enable`` is None."""
+    read = memory.read_port(domain="comb" if enable is None else "sync")
+    m.d.comb += read.addr.eq(address)
+    if enable is not None:
+        m.d.comb += read.en.eq(enable)
+    return read
+
+
+def design_memories(
+    pipeline: Pipeline, faults: DesignFaults | None = None
+) -> dict[str, DesignMemory]:
+    """Every memory of ``pipeline`` by name, with the failing cells that ``faults`` has for it.
+
+    Raises MappingError for a protection of memories that are written.
+    """
+    faulty = {} if faults is None else faults.memories
+    return {
+        info.name: DesignMemory(info, partial(image, pipeline, info), faulty.get(info.name))
+        for info in memory_list(pipeline)
+    }
