@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from amaranth.back import rtlil
 
-from hwsim.accelerator import Fold, Stage, build_pipeline, count_operations
+from hwsim.accelerator import Fold, Pipeline, Stage, build_pipeline, count_operations
 from hwsim.accelerator.kinds import ARGMAX, DEPTHWISE, GLOBAL_POOL, MAC
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.network import (
@@ -33,6 +33,7 @@ from hwsim.network import (
     TensorType,
 )
 from hwsim.rtl.accelerator import STAGES
+from hwsim.rtl.memory import design_memories
 
 WIDE = 12
 """Bits of the input: no counter and no address has as many, so that data are told by width."""
@@ -53,9 +54,10 @@ class Cells:
         return sorted(bits for (name, bits, _) in self.found.elements() if name == kind)
 
 
-def cells(stage: Stage) -> Cells:
-    """What Yosys finds in the stage's own module, in which its controller is one cell."""
-    component = STAGES[stage.kind](stage=stage, outputs=1, memories=design_memories(pipeline))
+def cells(pipeline: Pipeline) -> Cells:
+    """What Yosys finds in the module of stage ``y``, in which its controller is one cell."""
+    stage, memories = pipeline.stage("y"), design_memories(pipeline)
+    component = STAGES[stage.kind](stage=stage, outputs=1, memories=memories)
     text = rtlil.convert(component, name="top", emit_src=False)
     script = f"read_rtlil <<rtlil\n{text}\nrtlil\nproc -norom; opt_expr; opt_clean\nwrite_json -\n"
     done = subprocess.run(
@@ -113,8 +115,8 @@ def merged(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         found = list(kept.values())
 
 
-def mapped(op: Op, t: TensorType, fold: Fold, *behind: Op) -> Stage:
-    return build_pipeline(Network("n", t, (op, *behind)), {op.name: fold}).stage(op.name)
+def mapped(op: Op, t: TensorType, fold: Fold, *behind: Op) -> Pipeline:
+    return build_pipeline(Network("n", t, (op, *behind)), {op.name: fold})
 
 
 def counted(stage: Stage, kind: str) -> int:
@@ -135,8 +137,8 @@ def widths(stage: Stage, kind: str) -> list[int]:
     )
 
 
-def drawn(kind: str, seed: int) -> Stage:
-    """A stage of random geometry, lanes and weights."""
+def drawn(kind: str, seed: int) -> Pipeline:
+    """A stage ``y`` of random geometry, lanes and weights."""
     rng = np.random.default_rng(seed)
 
     def between(low: int, high: int) -> int:
@@ -192,8 +194,9 @@ KINDS = (
 
 
 def check(kind: str, seed: int) -> None:
-    stage = drawn(kind, seed)
-    built, steps = cells(stage), stage.timing.frame_steps
+    pipeline = drawn(kind, seed)
+    stage = pipeline.stage("y")
+    built, steps = cells(pipeline), stage.timing.frame_steps
     for name in ("multiply", "add", "negate", "compare"):
         assert counted(stage, name) == built.count(name) * steps, name
     exact = stage.kind not in (MAC, DEPTHWISE, GLOBAL_POOL)
@@ -237,11 +240,12 @@ def test_requantizers_work_once_for_each_beat() -> None:
     """As many operations as cells for each beat that leaves the stage, not for each step."""
     t = TensorType(4, 3, 3, WIDE)
     op = Conv2d("y", ("input",), np.full((3, 4, 1, 1), 5))
-    plain = mapped(op, t, Fold(1, 2))
-    both = mapped(op, t, Fold(1, 2), requantizer("q", "y", 3))
+    alone = mapped(op, t, Fold(1, 2))
+    together = mapped(op, t, Fold(1, 2), requantizer("q", "y", 3))
+    without, with_it = cells(alone), cells(together)
+    plain, both = alone.stage("y"), together.stage("y")
     beats, steps = both.timing.output_beats, both.timing.frame_steps
     assert beats * 2 == steps
-    without, with_it = cells(plain), cells(both)
     for name in ("multiply", "add", "compare", "select"):
         more = with_it.count(name) - without.count(name)
         assert more > 0

@@ -12,6 +12,7 @@ from amaranth.hdl._mem import MemoryInstance
 from amaranth.sim import Simulator
 
 from hwsim.accelerator import Pipeline
+from hwsim.faults import DesignFaults
 from hwsim.rtl.accelerator import Accelerator
 from support.amaranth_run import to_beats
 
@@ -37,8 +38,10 @@ def fragments(fragment: Fragment, path: str = "") -> Iterator[tuple[str, Fragmen
         yield from fragments(child, f"{path}.{name}" if path else name)
 
 
-def elaborate(pipeline: Pipeline) -> tuple[Accelerator, Fragment]:
-    dut = Accelerator(pipeline=pipeline)
+def elaborate(
+    pipeline: Pipeline, faults: DesignFaults | None = None
+) -> tuple[Accelerator, Fragment]:
+    dut = Accelerator(pipeline=pipeline, faults=faults)
     return dut, Fragment.get(dut, None)
 
 
