@@ -18,6 +18,7 @@ from hwsim.accelerator.kinds import (
     REQUANTIZE,
     RESIZE,
 )  # fmt: skip
+from hwsim.accelerator.roles import Role
 from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.faults import DesignFaults
 from hwsim.rtl.fifo import Fifo
@@ -123,7 +124,7 @@ class Accelerator(Component):
             m.submodules[f"stage_{stage.name}"] = self.stages[stage.name] = component
         fifos = {}
         for link in pipeline.fifos:
-            fifo = Fifo(memory=memories[f"fifo.{link.name}"])
+            fifo = Fifo(memory=memories[Role.FIFO.memory(link.name)])
             m.submodules[f"fifo_{link.name}"] = fifos[link.name] = fifo
             if link is pipeline.fifos[0]:
                 m.d.comb += [

@@ -7,6 +7,7 @@ from operator import add
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
+from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightStore, weight_store
 from hwsim.network import MuxConv2d
@@ -47,7 +48,7 @@ class _Weights:
     ) -> None:
         """``key`` names the step counter that is the address; words come at ``pipe``'s depth."""
         self.store = store
-        self.fixed = memory.info.style == "constant" and memory.info.words == 1
+        self.fixed = memory.info.style is Style.CONSTANT and memory.info.words == 1
         if self.fixed:
             return
         # Block memories are slow to answer: what follows starts at a register.
@@ -91,8 +92,8 @@ class MacStage(StageComponent):
             for n in range(WEIGHT_READ):
                 beats = pipe.register(beats, f"x{n}")
         else:
-            beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
-        weights = _Weights(m, store, self.memory("weight"), pipe, "address")
+            beats = window_taps(m, control, self.i0.payload, pipe, self.memory(Role.WINDOW))
+        weights = _Weights(m, store, self.memory(Role.WEIGHT), pipe, "address")
         taps = [self.lanes(beat) for beat in beats]
         mux = isinstance(stage.op, MuxConv2d)
         products = []
@@ -112,7 +113,7 @@ class MacStage(StageComponent):
         shape = element(stage.accumulator)
         accumulators = [Signal(shape, name=f"accumulator_{o}") for o in range(len(sums))]
         # The first step of a group ignores what is there.
-        memory = self.memory("accumulator").place(m, ends=pipe["start"] & ~pipe["first"])
+        memory = self.memory(Role.ACCUMULATOR).place(m, ends=pipe["start"] & ~pipe["first"])
         seen = memory.registers(accumulators, 0)
         for held_sum, back, value in zip(accumulators, seen, sums, strict=True):
             with m.If(pipe["start"]):
@@ -128,9 +129,9 @@ class DepthwiseStage(StageComponent):
         stage = self._stage
         store = weight_store(stage)
         assert store is not None
-        beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
+        beats = window_taps(m, control, self.i0.payload, pipe, self.memory(Role.WINDOW))
         taps = [self.lanes(beat) for beat in beats]
-        weights = _Weights(m, store, self.memory("weight"), pipe, "n")
+        weights = _Weights(m, store, self.memory(Role.WEIGHT), pipe, "n")
         lanes = stage.inputs[0].lanes
         products = [
             weights.product(tap[lane], lane, 0, t)

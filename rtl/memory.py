@@ -32,7 +32,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
 from hwsim.accelerator.beats import bits_to_ints, ints_to_bits
-from hwsim.accelerator.fields import STORES, image
+from hwsim.accelerator.fields import image
+from hwsim.accelerator.roles import STORES, Style
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
@@ -101,7 +102,7 @@ class DesignMemory:
         For a memory that nothing writes. address, enable: control signals of the pipe. A memory
         is read while the last of these registers is filled, constants in the fabric after it.
         """
-        if self.info.style == "constant":
+        if self.info.style is Style.CONSTANT:
             return table(self.words, unsigned(self.info.bits), pipe.at(address, depth))
         cells = self.place(m, starts=pipe.at(enable, depth - 1))
         return cells.read(pipe.at(address, depth - 1))

@@ -7,6 +7,7 @@ from operator import add
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
+from hwsim.accelerator.roles import Role
 from hwsim.network import GlobalMaxPool, MaxPool2d
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, element
@@ -22,7 +23,7 @@ class PoolStage(StageComponent):
     """``MaxPool2d`` and ``AvgPool2d`` (a sum): one window of ``lanes`` channels a cycle."""
 
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
-        beats = window_taps(m, control, self.i0.payload, pipe, self.memory("window"))
+        beats = window_taps(m, control, self.i0.payload, pipe, self.memory(Role.WINDOW))
         taps = [self.lanes(beat) for beat in beats]
         trees = list(zip(*taps, strict=True))
         combine = larger if isinstance(self._stage.op, MaxPool2d) else add
@@ -48,7 +49,7 @@ class GlobalPoolStage(StageComponent):
             for lane in range(len(lanes))
         ]
         reads = pipe["start"] & ~pipe["first_pixel"]
-        memory = self.memory("accumulator").place(m, ends=reads)
+        memory = self.memory(Role.ACCUMULATOR).place(m, ends=reads)
         seen = memory.registers([ring[-1] for ring in rings], pipe["n"])
         results = []
         for x, ring, back in zip(lanes, rings, seen, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component
 
+from hwsim.accelerator.roles import Role
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, choose, named
 
@@ -19,10 +20,10 @@ class ResizeStage(StageComponent):
         x, y = self._stage.inputs[0], self._stage.output
         bits = x.type.bits
         accept = named(m, "accept", control.valid & control.ready)
-        memory = self.memory("window").place(m, ends=control.start)
+        memory = self.memory(Role.WINDOW).place(m, ends=control.start)
         pixels = []
         for slot in range(2):
-            beats = []
+            beats: list[Value] = []
             for beat in range(x.beats):
                 held = Signal(x.bits, name=f"pixel_{slot}_{beat}", reset_less=True)
                 with m.If(accept & (control.w_slot == slot) & (control.w_beat == beat)):

@@ -9,6 +9,7 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.roles import Role
 from hwsim.accelerator.stage import Stage
 from hwsim.rtl.control import StreamControl, WindowControl
 from hwsim.rtl.fifo import credit_signature
@@ -56,9 +57,9 @@ class StageComponent(Component):
     def memories(self) -> Mapping[str, DesignMemory]:
         return self._memories
 
-    def memory(self, name: str) -> DesignMemory:
-        """The memory ``<stage>.<name>`` of the design."""
-        return self._memories[f"{self._stage.name}.{name}"]
+    def memory(self, role: Role) -> DesignMemory:
+        """The stage's memory of that role."""
+        return self._memories[role.memory(self._stage.name)]
 
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
         """Values of the op for the step in flight; advances ``pipe``."""
@@ -93,7 +94,7 @@ class StageComponent(Component):
         if head is not None:
             self.probes[head.name] = (pipe["emit"], values)
         if stage.rider is not None:
-            values = requantize(m, stage, values, pipe, self.memory("requantize"))
+            values = requantize(m, stage, values, pipe, self.memory(Role.CONSTANTS))
             self.probes[stage.rider.name] = (pipe["emit"], values)
         if pipe.latency != stage.timing.latency:
             raise AssertionError(

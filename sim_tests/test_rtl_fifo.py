@@ -9,6 +9,7 @@ import pytest
 from amaranth.sim import Simulator
 
 from hwsim.accelerator import MemoryInfo
+from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.timing import fifo_latency
 from hwsim.rtl.fifo import Fifo
 from hwsim.rtl.memory import DesignMemory
@@ -17,7 +18,9 @@ from hwsim.rtl.memory import DesignMemory
 def memory(depth: int, width: int) -> DesignMemory:
     """A memory of ``depth`` beats of ``width`` bits."""
     name, instances = "fifo.link", ("fifo_link.memory",)
-    return DesignMemory(MemoryInfo(name, "fifo", "source", depth, width, "memory", 1, 1, instances))
+    return DesignMemory(
+        MemoryInfo(name, Role.FIFO, "source", depth, width, Style.MEMORY, 1, 1, instances)
+    )
 
 
 def traffic(depth: int, seed: int, cycles: int = 400) -> None:

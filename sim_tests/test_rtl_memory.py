@@ -19,6 +19,7 @@ from support.random_networks import Limits
 
 from hwsim.accelerator import MemoryInfo, memory_list
 from hwsim.accelerator.fields import Fields
+from hwsim.accelerator.roles import Role, Style
 from hwsim.faults import DesignFaults, design_faults
 from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.chip import FaultList
@@ -34,10 +35,10 @@ RTL = Path(__file__).parent.parent / "rtl"
 # -- a memory that is written at run time ----------------------------------------------------------
 
 
-def info(style: str = "memory", banks: int = 1, writes: int = 1) -> MemoryInfo:
-    instances = tuple(f"scratch.bank_{n}" for n in range(banks)) if style == "memory" else ()
+def info(style: Style = Style.MEMORY, banks: int = 1, writes: int = 1) -> MemoryInfo:
+    instances = tuple(f"scratch.bank_{n}" for n in range(banks)) if style is Style.MEMORY else ()
     return MemoryInfo(
-        "scratch.store", "window", "scratch", WORDS, BITS, style, 1, writes, instances
+        "scratch.store", Role.WINDOW, "scratch", WORDS, BITS, style, 1, writes, instances
     )
 
 
@@ -47,7 +48,7 @@ def failing(
     """Failing cells of ``memory`` on a chip, plain and as a design has them."""
     made = chip(kind, seed=3)
     faults = made.faults_at(memory.name, WORDS, BITS, RATE, code.check_bits(BITS))
-    fields = Fields(np.array([BITS]), np.ones((WORDS, 1), bool), 1)
+    fields = Fields(np.array([BITS]), np.ones((WORDS, 1), bool), 1, (memory.role,))
     keys = tuple(transient_key(made.seed, memory.name, bank) for bank in range(memory.banks))
     return faults, MemoryFaults(memory, fields, faults, keys, code)
 
@@ -89,7 +90,7 @@ class Scratch(Component):
             cells = self._memory.place(m, starts=self.read)
         else:
             cells = self._memory.place(m, ends=self.read)
-        if info.style == "registers":
+        if info.style is Style.REGISTERS:
             words = Array(Signal(BITS, name=f"word_{n}") for n in range(WORDS))
             with m.If(self.write):
                 m.d.sync += words[self.write_at].eq(self.value)
@@ -187,11 +188,15 @@ def test_written_memory_reads_as_its_cells_do(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_registers_read_as_their_cells_do(kind: str) -> None:
-    compare(info("registers"), kind, False, None)
+    compare(info(Style.REGISTERS), kind, False, None)
 
 
 def test_sound_memory_reads_as_it_was_written() -> None:
-    for memory, registered in ((info(), True), (info(banks=2), False), (info("registers"), False)):
+    for memory, registered in (
+        (info(), True),
+        (info(banks=2), False),
+        (info(Style.REGISTERS), False),
+    ):
         rows = traffic(DesignMemory(memory), registered)
         assert len(rows) > 100
         assert all(stored == seen for *_, stored, seen in rows)
@@ -271,7 +276,7 @@ def test_every_memory_is_built_once(monkeypatch: pytest.MonkeyPatch, seed: int) 
         return place(self, *arguments, **strobes)
 
     def looked_up(self, *arguments):  # type: ignore[no-untyped-def]
-        built[self.info.name] += self.info.style == "constant"
+        built[self.info.name] += self.info.style is Style.CONSTANT
         return look_up(self, *arguments)
 
     monkeypatch.setattr(DesignMemory, "place", placed)
@@ -281,7 +286,7 @@ def test_every_memory_is_built_once(monkeypatch: pytest.MonkeyPatch, seed: int) 
     wiring = {
         m.name
         for m in memory_list(pipeline)
-        if m.role == "weight" and (m.style, m.words) == ("constant", 1)
+        if m.role is Role.WEIGHT and (m.style, m.words) == (Style.CONSTANT, 1)
     }
     assert built == Counter(m.name for m in memory_list(pipeline) if m.name not in wiring)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
-from hwsim.accelerator.fields import Fields, memory_fields, store_fields, stored_fields
+from hwsim.accelerator.fields import Fields, memory_fields, stored_fields
 from hwsim.accelerator.roles import PROTECTABLE, Role, Style
 from hwsim.cells import failing_cells, read_cells
 from hwsim.faults.masks import FieldMasks, field_masks
@@ -126,11 +126,6 @@ class DesignFaults:
         fields = stored_fields(self.pipeline.stage(layer), role)
         faulty = self.of(layer, role)
         return fields if faulty is None or faulty.transient else faulty.read(fields)
-
-    def words(self, layer: str, role: str) -> list[int]:
-        """The same as whole words, bit 0 lowest; without check bits."""
-        stage, stored = self.pipeline.stage(layer), self.stored(layer, role)
-        return store_fields(stage, role).words(stored)
 
 
 def design_faults(
