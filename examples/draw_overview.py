@@ -23,10 +23,10 @@ def main(arguments: list[str] | None = None) -> None:
 
     report = read_report(options.folder)
     result = report.result
-    high_water = {fifo.name: fifo.high_water_beats for fifo in result.fifos}
+    high_water = {fifo.name: fifo.high_water_beats for fifo in result.accelerator.fifos}
     title = (
         f"{result.experiment}: one frame passes the pipeline, a new one may follow every "
-        f"{result.accelerator.frame_interval_cycles:,} cycles"
+        f"{result.accelerator.cycles.frame_interval_cycles:,} cycles"
     )
     picture = draw_overview(report.pipeline, high_water, timeline(report.pipeline), title)
     options.picture.write_text(picture + "\n", encoding="utf-8")

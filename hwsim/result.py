@@ -7,19 +7,24 @@ figure cannot be added without being described here.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from hwsim.accelerator.plain import PipelineRecord
 from hwsim.accelerator.roles import Role, Style
+from hwsim.costs import Basis, Ledger, LedgerRecord
 from hwsim.files import (
     Count,
     Document,
+    Format,
     RelativePath,
     Sha256,
     Share,
-    Version1,
+    Version2,
     parse_json,
     read_json,
 )
@@ -82,7 +87,7 @@ class NetworkSize(Document):
     macs: Count
 
 
-class Accelerator(Document):
+class Cycles(Document):
     """Cycle figures that the model predicts for back-to-back frames."""
 
     clock_mhz: Annotated[float, Field(gt=0)]
@@ -140,23 +145,6 @@ class Memory(Document):
         return 0 if self.style is Style.CONSTANT else self.words * self.bits
 
 
-class Energy(Document):
-    """Energy of one frame; ``by_kind``, ``by_stage`` and, over both its levels,
-    ``by_stage_and_kind`` sum up to ``total_pj`` each.
-
-    node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
-    """
-
-    table: Line
-    node_nm: float
-    voltage_v: float
-    total_pj: float
-    power_mw: float
-    by_kind: dict[EnergyKind, float]
-    by_stage: dict[Line, float]
-    by_stage_and_kind: dict[Line, dict[EnergyKind, float]]
-
-
 class CycleFigure(Document):
     """One cycle figure of one simulation of the Verilog, in cycles."""
 
@@ -164,6 +152,18 @@ class CycleFigure(Document):
     figure: Line
     predicted: Count
     measured: Count
+
+
+class EnergyTerms(Document):
+    """For which technology and supply the energies of a ledger are, and the mean power.
+
+    node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
+    """
+
+    table: Line
+    node_nm: float
+    voltage_v: float
+    power_mw: float
 
 
 class Verification(Document):
@@ -214,32 +214,113 @@ def _configuration(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-class Result(Document):
-    """One finished experiment."""
+class AcceleratorTarget(Document):
+    """The network as a pipelined accelerator: what the models say of it, and its Verilog.
 
-    format: Version1 = 1
+    design: what restores the pipeline from the network. ledger: energy of a frame by stage and
+    kind (``energy_pj``), cells by stage and role (``memory_bits``).
+    """
+
+    kind: Literal["accelerator"]
+    name: Line
+    design: PipelineRecord
+    cycles: Cycles
+    stages: list[StageCycles]
+    fifos: list[FifoFigures]
+    memories: list[Memory]
+    energy: EnergyTerms
+    ledger: LedgerRecord
+    verilog_lines: Count
+    verilog_sha256: Sha256
+    verification: Verification
+
+    @cached_property
+    def costs(self) -> Ledger:
+        """``ledger`` with its sums."""
+        return self.ledger.ledger()
+
+
+_CONFIGURED = Basis(kind="assumed", source="set by the configuration")
+_COUNTED = Basis(kind="exact", source="counted in the network")
+_IMAGES = Basis(kind="measured", source="all test images; accuracy.rtl: the verified images")
+_MODEL = Basis(kind="exact", source="the cycle model, which the Verilog is compared with by ==")
+_CLOCK = Basis(
+    kind="assumed", source="exact cycles at a clock that the configuration sets (hwsim synth)"
+)
+_ENERGY = Basis(
+    kind="model",
+    source="the energies of the ledger",
+    error="not compared with silicon",
+)
+_MEMORIES = Basis(kind="exact", source="the memory list, which the Verilog is built from")
+BASES = {
+    "format": Basis(kind="exact", source="the version of this schema"),
+    "seed": _CONFIGURED,
+    "config": _CONFIGURED,
+    "accuracy": _IMAGES,
+    "accuracy.test_images": Basis(kind="exact", source="counted in the data set"),
+    "confusion": _IMAGES,
+    "training": Basis(kind="measured", source="the training"),
+    "machine": Basis(kind="measured", source="asked of the machine and of torch"),
+    "network": _COUNTED,
+    "times": Basis(kind="measured", source="the clock of the machine that did the stage"),
+    "targets.design": _CONFIGURED,
+    "targets.cycles": _MODEL,
+    "targets.cycles.clock_mhz": _CONFIGURED,
+    "targets.cycles.frames_per_second": _CLOCK,
+    "targets.cycles.frame_latency_us": _CLOCK,
+    "targets.stages": _MODEL,
+    "targets.fifos": _MODEL,
+    "targets.memories": _MEMORIES,
+    "targets.energy": _ENERGY,
+    "targets.ledger.entries": Basis(kind="exact", source="each quantity: targets.ledger.bases"),
+    "targets.verilog_lines": Basis(kind="exact", source="counted in the Verilog"),
+    "targets.verification": Basis(kind="measured", source="simulation of the Verilog"),
+}
+"""On what the numbers under a key rest; of several keys that fit, the longest counts."""
+
+
+class Result(Document):
+    """One finished experiment, and each target that its network was built for.
+
+    bases: on what the numbers under each key rest; ``BASES``.
+    """
+
+    current: ClassVar = Format("format", 2, "run the experiment again (hwsim run)")
+
+    format: Version2 = 2
     hwsim_version: Line
     experiment: Line
     seed: Count
     config: Annotated[dict[str, Any], AfterValidator(_configuration)]
     config_sha256: Sha256
     network_sha256: Sha256
-    verilog_sha256: Sha256
     tools: dict[str, str]
     machine: Machine
     accuracy: Accuracy
     confusion: Confusion
     training: Training
     network: NetworkSize
-    accelerator: Accelerator
-    stages: list[StageCycles]
-    fifos: list[FifoFigures]
-    memories: list[Memory]
-    energy: Energy | None = None
-    verilog_lines: Count
-    verification: Verification
+    targets: Annotated[list[AcceleratorTarget], Field(min_length=1)]
     files: Files
     times: list[StageTime]
+    bases: dict[Line, Basis] = BASES
+
+    @property
+    def accelerator(self) -> AcceleratorTarget:
+        """The first target that is an accelerator."""
+        return next(target for target in self.targets if target.kind == "accelerator")
+
+
+def basis_of(key: str, bases: Mapping[str, Basis] = BASES) -> Basis:
+    """On what the number under a dotted ``key`` (without places in lists) rests.
+
+    Raises KeyError for a key that no basis is for.
+    """
+    found = [known for known in bases if f"{key}.".startswith(f"{known}.")]
+    if not found:
+        raise KeyError(key)
+    return bases[max(found, key=len)]
 
 
 class Reported(Document):
@@ -307,14 +388,34 @@ class Synthesis(Document):
     tools: dict[str, str]
 
 
-class Simulated(Reported):
-    """As in ``Result``."""
+class Energy(Document):
+    """Energy of one frame; ``by_kind``, ``by_stage`` and, over both its levels,
+    ``by_stage_and_kind`` sum up to ``total_pj`` each.
 
-    accelerator: Accelerator
+    node_nm, voltage_v: of the table's memories. power_mw: at ``frame_interval_cycles``.
+    """
+
+    table: Line
+    node_nm: float
+    voltage_v: float
+    total_pj: float
+    power_mw: float
+    by_kind: dict[EnergyKind, float]
+    by_stage: dict[Line, float]
+    by_stage_and_kind: dict[Line, dict[EnergyKind, float]]
+
+
+class Simulated(Reported):
+    """What ``hwsim simulate --json`` says; see ``AcceleratorTarget``."""
+
+    design: PipelineRecord
+    ledger: LedgerRecord
+
+    accelerator: Cycles
     stages: list[StageCycles]
     fifos: list[FifoFigures]
     memories: list[Memory]
-    energy: Energy | None = None
+    energy: Energy
 
 
 class Generated(Reported):

@@ -17,10 +17,10 @@ from hwsim.accelerator import (
     Pipeline,
     Stage,
     Stream,
-    build_pipeline,
     memory_list,
     simulate,
 )
+from hwsim.accelerator.plain import to_plain
 from hwsim.errors import HwsimError, MappingError, NetworkError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
 from hwsim.faults.description import describe_faults, fault_arrays, restore_faults
@@ -168,11 +168,7 @@ def read_folder(folder: Path | str) -> Emitted:
     if network_hash(network) != manifest.network.hash:
         raise StorageError(f"{folder / NETWORK}: is not the network that {MANIFEST} names")
     try:
-        pipeline = build_pipeline(
-            network,
-            {name: entry.fold() for name, entry in manifest.folding.items()},
-            {fifo.name: fifo.depth for fifo in manifest.fifos},
-        )
+        pipeline = manifest.design.restore(network)
     except MappingError as error:
         raise StorageError(f"{folder / MANIFEST}: {error}") from None
     faults = None
@@ -360,7 +356,7 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
         "ports": ports(pipeline),
         "input": _stream(pipeline.input),
         "output": _stream(pipeline.output),
-        "folding": {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
+        "design": to_plain(pipeline),
         "stages": [_stage(stage) for stage in pipeline.stages],
         "fifos": [
             {

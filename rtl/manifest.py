@@ -1,21 +1,21 @@
 """The schema of ``manifest.json``, and its one reader.
 
 The manifest tells people and their tools what a generated folder holds. hwsim itself takes from
-it only what cannot be worked out from the network: folding, depths, faults, and hashes; all
+it only what cannot be worked out from the network: the design, faults, and hashes; all
 else that it says follows from those, and is never used in the place of the pipeline.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from hwsim.accelerator.fold import FoldRecord
+from hwsim.accelerator.plain import PipelineRecord
 from hwsim.errors import StorageError
 from hwsim.faults.description import FaultRecord
-from hwsim.files import Count, Document, Sha256, Version1, read_json
+from hwsim.files import Count, Document, Format, Sha256, Version2, read_json
 from hwsim.names import Line, OpName
 
 VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
@@ -25,7 +25,7 @@ VERILOG, MANIFEST, NETWORK, VECTORS, CELLS = (
     "vectors.npz",
     "cells.npz",
 )
-FORMAT, FORMAT_VERSION = "hwsim accelerator", 1
+FORMAT, FORMAT_VERSION = "hwsim accelerator", 2
 
 Bits = Annotated[int, Field(ge=1)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", max_length=400)]
@@ -138,19 +138,21 @@ class FileHashes(Document):
 class Manifest(Document):
     """Everything about a generated accelerator.
 
-    network: ``network.hwnet`` beside it. faults: of a fault-injection build. tools: versions of
-    what wrote the Verilog.
+    network: ``network.hwnet`` beside it. design: the pipeline. faults: of a fault-injection
+    build. tools: versions of what wrote the Verilog.
     """
 
+    current: ClassVar = Format("format_version", FORMAT_VERSION, "run hwsim generate again")
+
     format: Literal["hwsim accelerator"]
-    format_version: Version1
+    format_version: Version2
     hwsim_version: Line
     network: NetworkEntry
     top: Literal["accelerator"]
     ports: list[Port]
     input: StreamEntry
     output: StreamEntry
-    folding: dict[OpName, FoldRecord]
+    design: PipelineRecord
     stages: list[StageEntry]
     fifos: list[FifoEntry]
     memories: list[MemoryEntry]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from hwsim.accelerator import Pipeline
+from hwsim.accelerator.plain import to_plain
 from hwsim.faults import DesignFaults
 from hwsim.faults.description import describe_faults, fault_arrays
 from hwsim.jit import cache_folder
@@ -48,12 +48,8 @@ def _what_writes(pipeline: Pipeline, faults: DesignFaults | None) -> str:
             for name, array in arrays.items()
         }
         described = [describe_faults(faults), cells]
-    mapping = [
-        {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
-        {fifo.name: fifo.depth for fifo in pipeline.fifos},
-    ]
     document = [__version__, code, packages, network_hash(pipeline.network)]
-    return "Verilog " + json.dumps([*document, mapping, described])
+    return "Verilog " + json.dumps([*document, to_plain(pipeline), described])
 
 
 def _hash(content: bytes) -> str:

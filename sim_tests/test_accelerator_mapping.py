@@ -7,7 +7,8 @@ import pytest
 from support.random_networks import random_network
 
 from hwsim.accelerator import simulate
-from hwsim.accelerator.mapping import MappingRecord, map_network, mapping_of, restore_mapping
+from hwsim.accelerator.mapping import map_network
+from hwsim.accelerator.plain import PipelineRecord, to_plain
 from hwsim.config.accelerator import AcceleratorConfig, FoldingConfig
 from hwsim.errors import MappingError
 from hwsim.network import (
@@ -106,7 +107,7 @@ def test_automatic_depths_cost_no_throughput() -> None:
 
 def test_mapping_survives_storage() -> None:
     pipeline = map_network(network(), AcceleratorConfig(frame_interval_cycles=200))
-    again = restore_mapping(network(), MappingRecord.model_validate(mapping_of(pipeline)))
+    again = PipelineRecord.model_validate(to_plain(pipeline)).restore(network())
     assert again.folding == pipeline.folding
     assert again.fifos == pipeline.fifos
 

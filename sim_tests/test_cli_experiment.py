@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,16 @@ import pytest
 import torch
 
 from hwsim import __version__
+from hwsim.accelerator import estimate_energy, memory_list, simulate
+from hwsim.accelerator.energy import KINDS
 from hwsim.cli.main import main
+from hwsim.config.accelerator import EnergyConfig
 from hwsim.config.training import DataConfig
 from hwsim.models.data import load_data
 from hwsim.network import load, network_hash
 from hwsim.report import SECTIONS, build_report
-from hwsim.result import Result, load_result
+from hwsim.result import AcceleratorTarget, Result, basis_of, load_result
+from hwsim.run.figures import energy_table
 
 TINY = """\
 name: tiny
@@ -113,18 +118,24 @@ def test_result(finished: Path) -> None:
     assert result.network_sha256 == network_hash(network)
     assert result.accuracy.integer == result.accuracy.golden
     assert result.accuracy.test_images == 355
-    assert result.verification.passed
-    assert result.verification.images == 3
-    assert result.verification.tests >= 3
-    assert result.verification.outputs_equal
-    assert result.verification.cycles_equal
-    assert {f.predicted - f.measured for f in result.verification.figures} == {0}
-    assert result.accelerator.frame_interval_cycles == 64
-    assert result.energy is not None
-    assert sum(result.energy.by_kind.values()) == pytest.approx(result.energy.total_pj)
-    assert sum(result.energy.by_stage.values()) == pytest.approx(result.energy.total_pj)
-    for stage, kinds in result.energy.by_stage_and_kind.items():
-        assert sum(kinds.values()) == pytest.approx(result.energy.by_stage[stage])
+    target = result.accelerator
+    assert target.verification.passed
+    assert target.verification.images == 3
+    assert target.verification.tests >= 3
+    assert target.verification.outputs_equal
+    assert target.verification.cycles_equal
+    assert {f.predicted - f.measured for f in target.verification.figures} == {0}
+    assert target.cycles.frame_interval_cycles == 64
+    pipeline = target.design.restore(network)
+    assert simulate(pipeline, 3).frame_interval_cycles == 64
+    assert {m.name: m.words * m.bits for m in target.memories} == {
+        m.name: m.size_bits for m in memory_list(pipeline)
+    }
+    table = energy_table(EnergyConfig())
+    spent = estimate_energy(pipeline, table, 64, target.cycles.clock_mhz)
+    assert target.costs.by_part_and_kind("energy_pj", KINDS) == spent.by_stage_and_kind
+    cells = sum(m.words * m.bits for m in target.memories if m.style != "constant")
+    assert target.costs.total("memory_bits") == cells
     assert [time.name for time in result.times] == STAGES[:-1]
     assert len(result.confusion) == 10
     assert sum(map(sum, result.confusion)) == 355
@@ -140,8 +151,47 @@ def test_result(finished: Path) -> None:
 def test_documented_keys() -> None:
     """docs/result.md names every key of the schema."""
     text = (Path(__file__).parent.parent / "docs" / "result.md").read_text()
-    for key in Result.model_fields:
+    for key in (*Result.model_fields, *(f"targets[].{k}" for k in AcceleratorTarget.model_fields)):
         assert f"`{key}" in text, key
+
+
+def numbers(value: object, key: str = "") -> Iterator[str]:
+    """Dotted keys of all numbers of a document, without places in lists."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from numbers(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers(inner, key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key
+
+
+def test_every_number_has_a_basis(finished: Path) -> None:
+    result = load_result(finished / "out" / "result.json")
+    keys = set(numbers(result.model_dump(mode="json")))
+    assert {"seed", "accuracy.integer", "targets.ledger.entries.value", "times.seconds"} <= keys
+    bases = {key: basis_of(key, result.bases) for key in keys}
+    assert {basis.kind for basis in bases.values()} == {"exact", "measured", "model", "assumed"}
+    assert bases["accuracy.integer"].kind == "measured"
+    assert bases["targets.cycles.frame_interval_cycles"].kind == "exact"
+    assert bases["targets.cycles.clock_mhz"].kind == "assumed"
+    # None is for a key that does not exist.
+    used = {key for key in result.bases if any(f"{k}.".startswith(f"{key}.") for k in keys)}
+    assert used == set(result.bases)
+    with pytest.raises(KeyError):
+        basis_of("accurac", result.bases)
+
+
+def test_results_of_an_earlier_version_are_refused(copy: Path, capsys: Any) -> None:
+    path = copy / "out" / "result.json"
+    path.write_text('{"format": 1, "accelerator": {}}')
+    code, _, err = call(capsys, "report", copy / "out")
+    assert code == 2
+    assert err.splitlines()[-1] == (
+        f"hwsim: {path}: format 1 is of an earlier version of hwsim; "
+        "run the experiment again (hwsim run)"
+    )
 
 
 def test_second_run_takes_everything_over(capsys: Any, finished: Path) -> None:
@@ -188,7 +238,7 @@ def test_only_dependent_stages_are_redone(capsys: Any, copy: Path) -> None:
     # The same lanes give the same Verilog, which need not be verified again.
     redone = {"simulate", "generate", "report"}
     assert stages(err) == {name: name not in redone for name in STAGES}
-    assert load_result(copy / "out" / "result.json").accelerator.clock_mhz == 50
+    assert load_result(copy / "out" / "result.json").accelerator.cycles.clock_mhz == 50
 
 
 def test_sections_of_ones_own(capsys: Any, copy: Path, monkeypatch: Any) -> None:
@@ -216,7 +266,7 @@ def test_values_set_on_the_command_line(capsys: Any, copy: Path) -> None:
     code, _, err = run(capsys, copy, "--set", "accelerator.clock_mhz=40")
     assert code == 0
     assert not stages(err)["simulate"]
-    assert load_result(copy / "out" / "result.json").accelerator.clock_mhz == 40
+    assert load_result(copy / "out" / "result.json").accelerator.cycles.clock_mhz == 40
     code, out, err = run(capsys, copy, "-q", "-s", "accelerator.clock_mhz=fast")
     assert (code, out) == (2, "")
     assert err == (
@@ -250,14 +300,16 @@ def test_other_commands_on_the_folder(capsys: Any, copy: Path) -> None:
     code, out, _ = call(capsys, "simulate", copy / "out" / "network.hwnet", *words)
     assert code == 0
     simulated = json.loads(out)
-    result = load_result(copy / "out" / "result.json").model_dump(mode="json")
-    for key in ("accelerator", "stages", "fifos", "memories", "energy"):
-        assert simulated[key] == result[key]
+    target = load_result(copy / "out" / "result.json").accelerator.model_dump(mode="json")
+    assert simulated["accelerator"] == target["cycles"]
+    for key in ("design", "stages", "fifos", "memories", "ledger"):
+        assert simulated[key] == target[key]
+    assert {key: simulated["energy"][key] for key in target["energy"]} == target["energy"]
 
     words = ("-c", copy / "tiny.yaml", "-o", copy / "verilog", "--images", "3", "--json", "-q")
     code, out, _ = call(capsys, "generate", copy / "out" / "network.hwnet", *words)
     assert code == 0
-    assert json.loads(out)["lines"] == result["verilog_lines"]
+    assert json.loads(out)["lines"] == target["verilog_lines"]
     for name in ("accelerator.v", "manifest.json", "network.hwnet"):
         made = (copy / "verilog" / name).read_bytes()
         assert made == (copy / "out" / "verilog" / name).read_bytes()
@@ -396,4 +448,4 @@ def test_failed_verification_exits_with_one(capsys: Any, copy: Path, monkeypatch
     assert code == 1
     assert "✗ verify" in err
     assert "stage [b]: 3 cycles, not 4" in out
-    assert not load_result(copy / "out" / "result.json").verification.passed
+    assert not load_result(copy / "out" / "result.json").accelerator.verification.passed

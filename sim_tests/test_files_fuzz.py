@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save as st_save
 
 from hwsim.accelerator import Fold, build_pipeline
-from hwsim.accelerator.mapping import Simulation, restore_mapping
+from hwsim.accelerator.plain import Simulation
 from hwsim.cli.main import main
 from hwsim.errors import HwsimError
 from hwsim.files import ArraySpec, read_array, read_arrays, read_json
@@ -127,7 +127,7 @@ def state(path: Path) -> None:
 
 
 def simulation(path: Path) -> None:
-    restore_mapping(network(), read_json(path, Simulation).mapping)
+    read_json(path, Simulation).design.restore(network())
 
 
 JSON: dict[str, Reader] = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from golden.make import HERE, Toy, make, network
 
-from hwsim.accelerator.mapping import Simulation, restore_mapping
+from hwsim.accelerator.plain import Simulation
 from hwsim.files import read_json
 from hwsim.history import History
 from hwsim.models.checkpoint import load_checkpoint
@@ -116,8 +116,8 @@ def test_state() -> None:
 
 
 def test_mapping() -> None:
-    mapping = read_json(HERE / "simulation.json", Simulation).mapping
-    pipeline = restore_mapping(load(HERE / "network.hwnet"), mapping)
+    design = read_json(HERE / "simulation.json", Simulation).design
+    pipeline = design.restore(load(HERE / "network.hwnet"))
     assert pipeline.stage("mux").fold.pe == 2
     assert {fifo.depth for fifo in pipeline.fifos} == {40}
 
@@ -127,9 +127,8 @@ def test_generated_folder(again: Path) -> None:
     assert manifest.network.hash == HASH
     assert manifest.faults is not None
     assert manifest.faults.map is not None
-    pipeline = restore_mapping(
-        load(HERE / "network.hwnet"), read_json(HERE / "simulation.json", Simulation).mapping
-    )
+    design = read_json(HERE / "simulation.json", Simulation).design
+    pipeline = design.restore(load(HERE / "network.hwnet"))
     for read in (lambda path: emit._vectors(path / "vectors.npz", pipeline, manifest),
                  lambda path: emit._cells(path / "cells.npz")):  # fmt: skip
         old, new = read(HERE / "verilog"), read(again / "verilog")

@@ -87,7 +87,8 @@ def test_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
 
 def test_page_shows_the_figures_of_the_result(folder: Path) -> None:
     result, text = load_result(folder / "result.json"), page(folder).text
-    a, c, v = result.accuracy, result.accelerator, result.verification
+    a, target = result.accuracy, result.accelerator
+    c, v = target.cycles, target.verification
     for share in (a.float, a.quantized, a.integer, a.rtl):
         assert share is not None
         assert f"{100 * share:.2f}\u00a0%" in build_report(folder).read_text()
@@ -95,11 +96,14 @@ def test_page_shows_the_figures_of_the_result(folder: Path) -> None:
         assert f"{cycles:,}" in text
     assert "✓ verified" in text
     assert text.count("✓ equal") == len(v.figures)
-    for stage in result.stages:
+    for stage in target.stages:
         assert stage.name in text
-    for memory in result.memories:
+    for memory in target.memories:
         assert memory.name in text
-    for digest in (result.config_sha256, result.network_sha256, result.verilog_sha256):
+    for key, basis in result.bases.items():
+        assert key in text
+        assert basis.source in text
+    for digest in (result.config_sha256, result.network_sha256, target.verilog_sha256):
         assert digest in text
 
 
@@ -116,11 +120,11 @@ def test_residual_network_has_its_page(tmp_path: Path) -> None:
 
 def test_a_difference_is_shown_in_red(folder: Path, tmp_path: Path) -> None:
     document = json.loads((folder / "result.json").read_text())
-    verification = document["verification"]
+    verification = document["targets"][0]["verification"]
     verification["figures"][1]["measured"] += 3
     verification |= {"passed": False, "cycles_equal": False, "failures": ["<b>conv1</b> differs"]}
     pipeline = read_report(folder).pipeline
-    text = build_report(write_folder(tmp_path / "run", pipeline, verification=verification))
+    text = build_report(write_folder(tmp_path / "run", pipeline, {"verification": verification}))
     shown = text.read_text()
     assert '<span class="bad">✗ +3</span>' in shown
     assert "✗ differs" in shown
@@ -130,14 +134,12 @@ def test_a_difference_is_shown_in_red(folder: Path, tmp_path: Path) -> None:
 
 def test_parts_that_are_not_there_are_left_out(folder: Path, tmp_path: Path) -> None:
     accuracy = json.loads((folder / "result.json").read_text())["accuracy"]
-    bare: dict[str, Any] = {"energy": None, "accuracy": {**accuracy, "float": None, "rtl": None}}
+    bare: dict[str, Any] = {"accuracy": {**accuracy, "float": None, "rtl": None}}
     write_folder(tmp_path / "run", read_report(folder).pipeline, **bare)
     (tmp_path / "run" / "train" / "history.json").unlink()
     shown = page(tmp_path / "run")
-    assert "energy" not in shown.ids
     assert "training" not in shown.ids
     assert "float twin" not in shown.text
-    assert "no energy table was applied" in shown.text
 
 
 def test_other_parts_can_add_a_section(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,15 +175,13 @@ def test_result_of_another_version(folder: Path, tmp_path: Path, change: str) ->
     run = write_folder(tmp_path / "run", read_report(folder).pipeline)
     document = json.loads((run / "result.json").read_text())
     if change == "cycles":
-        document["accelerator"]["first_output_cycles"] += 1
+        document["targets"][0]["cycles"]["first_output_cycles"] += 1
+        text = "its cycles are those of another version of hwsim; run the experiment again"
     else:
-        document["fifos"].pop()
+        document["targets"][0]["design"]["fifo_depths"].popitem()
+        text = "design.fifo_depths: FIFO 'answer__sink' is missing"
     (run / "result.json").write_text(json.dumps(document))
-    text = (
-        r"^result\.json: its cycles are those of another version of hwsim; "
-        r"run the experiment again$"
-    )
-    with pytest.raises(StorageError, match=text):
+    with pytest.raises(StorageError, match=f"^{re.escape(f'result.json: {text}')}$"):
         build_report(run)
 
 
@@ -299,15 +299,19 @@ def test_texts_of_a_result_are_text(folder: Path, tmp_path: Path) -> None:
     bad = "<script>alert(1)</script> \"' & </style><img src=x onerror=alert(2)>"
     pipeline = read_report(folder).pipeline
     plain = json.loads((folder / "result.json").read_text())
-    memories = [{**memory, "name": bad} for memory in plain["memories"]]
-    energy = {**plain["energy"], "table": bad}
+    target = plain["targets"][0]
+    memories = [{**memory, "name": bad} for memory in target["memories"]]
+    changed = {
+        "memories": memories,
+        "energy": {**target["energy"], "table": bad},
+        "verification": {**target["verification"], "failures": [bad], "simulator": bad},
+    }
     changes = {
         "experiment": bad, "hwsim_version": bad, "tools": {bad: bad},
         "config": {"name": bad, "verification": {"seed": 0, bad: bad}},
-        "memories": memories, "energy": energy,
-        "verification": {**plain["verification"], "failures": [bad], "simulator": bad},
+        "bases": {bad: {"kind": "exact", "source": bad}},
     }  # fmt: skip
-    run = write_folder(tmp_path / "run", pipeline, **changes)
+    run = write_folder(tmp_path / "run", pipeline, changed, **changes)
     text = build_report(run).read_text(encoding="utf-8")
     assert text.count("&lt;script&gt;alert(1)") > 5
     assert "<script>alert" not in text

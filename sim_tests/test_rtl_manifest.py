@@ -64,10 +64,12 @@ def at(data: Any, key: Key) -> Any:
 
 def test_every_key_is_needed(folder: Path, manifest: dict[str, Any]) -> None:
     needed = [key for key in keys(manifest) if isinstance(key[-1], str)]
-    needed = [k for k in needed if k[0] not in ("folding", "tools") or len(k) == 3]
+    needed = [k for k in needed if k[0] != "tools" and k[:2] != ("design", "folding")]
+    needed = [k for k in needed if k[:2] != ("design", "fifo_depths")]  # by name
     needed = [k for k in needed if k[0] != "stages" or len(k) < 4]  # of timing
     assert len(needed) > 70
-    for key in (*needed, ("folding",), ("tools",)):
+    named = [("design", "folding"), ("design", "fifo_depths"), ("design", "folding", "conv1", "pe")]
+    for key in (*needed, *named, ("tools",)):
         whole = at(manifest, key[:-1])
         left = whole.pop(key[-1])
         assert refusal(folder, manifest) == f"{dotted(key)}: is required"
@@ -102,13 +104,20 @@ def test_files_are_those_of_a_generated_folder(
     [
         (("format",), "other", "format: must be 'hwsim accelerator', not 'other'"),
         (("format_version",), True, "format_version: must be an integer, not true"),
-        (("format_version",), 2, "format_version: must be 1, not 2"),
+        (("format_version",), 3, "format_version: must be 2, not 3"),
+        (("format_version",), 1, "format_version 1 is of an earlier version of hwsim; run hwsim g"),
         (("network", "file"), "../network.hwnet", "network.file: must be 'network.hwnet'"),
         (("ports", 0, "name"), "clk; endmodule", "ports[0].name: must be text of the form"),
         (("cycles", "frames"), 10**6, "cycles.frames: must be <= 1000, not 1000000"),
-        (("folding", "conv1", "pe"), 10**18, "op 'conv1': pe must be 1..3 (its outputs)"),
-        (("folding", "conv9"), {"pe": 1, "simd": 1, "weights": "memory"}, "folding: there is no"),
-        (("fifos", 0, "name"), "other", ""),
+        (("design", "kind"), "chip", "design.kind: must be 'pipeline'"),
+        (("design", "folding", "conv1", "pe"), 10**18, "op 'conv1': pe must be 1..3 (its outputs)"),
+        (
+            ("design", "folding", "conv9"),
+            {"pe": 1, "simd": 1, "weights": "memory"},
+            "folding: there is no",
+        ),
+        (("design", "fifo_depths"), {"other": 16}, "no FIFO is called 'other'; there are "),
+        (("design", "fifo_depths"), {}, "design.fifo_depths: FIFO 'input__conv1' is missing"),
         (("fifos", 0, "depth"), 0, "fifos[0].depth: must be >= 1, not 0"),
     ],
 )

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
-
-from pydantic import ConfigDict, Field
-
 from hwsim.accelerator import (
     DEFAULT_DEPTH,
     Fold,
@@ -15,11 +10,8 @@ from hwsim.accelerator import (
     build_pipeline,
     smallest_depths,
 )
-from hwsim.accelerator.fold import FoldRecord
 from hwsim.config.accelerator import AcceleratorConfig
 from hwsim.errors import MappingError
-from hwsim.files import Document
-from hwsim.names import Line, OpName
 from hwsim.network import Network
 
 _NO_TARGET = 1 << 62
@@ -46,32 +38,3 @@ def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
     if config.fifo_depth == "auto":
         pipeline = pipeline.with_depths(smallest_depths(pipeline, target))
     return pipeline.with_depths(config.fifo_depths)
-
-
-def mapping_of(pipeline: Pipeline) -> dict[str, Any]:
-    """What ``restore_mapping`` needs besides the network, as plain JSON values."""
-    return {
-        "folding": {name: asdict(fold) for name, fold in pipeline.folding.items()},
-        "fifo_depths": {fifo.name: fifo.depth for fifo in pipeline.fifos},
-    }
-
-
-class MappingRecord(Document):
-    """What ``mapping_of`` says."""
-
-    folding: dict[OpName, FoldRecord]
-    fifo_depths: dict[Line, Annotated[int, Field(ge=1)]]
-
-
-class Simulation(Document):
-    """``simulation.json`` of an experiment: figures for people, and the mapping for Verilog."""
-
-    model_config = ConfigDict(extra="allow")
-
-    mapping: MappingRecord
-
-
-def restore_mapping(network: Network, mapping: MappingRecord) -> Pipeline:
-    """The pipeline that ``mapping_of`` described."""
-    folding = {name: record.fold() for name, record in mapping.folding.items()}
-    return build_pipeline(network, folding, mapping.fifo_depths)

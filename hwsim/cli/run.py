@@ -61,10 +61,30 @@ def run(
             heading = styled((config.name, "bold"), f" in {workspace.folder}")
             make_console(stderr=True).print(heading)
         result = run_experiment(config, workspace, out, sections or ())
-    document = {"folder": str(workspace.folder), **result.model_dump(mode="json")}
+    document = {"folder": str(workspace.folder), **_document(result)}
     out.finish(document, lambda: _summary(result, workspace.folder))
-    if not result.verification.passed:
+    if not result.accelerator.verification.passed:
         raise typer.Exit(1)
+
+
+def _document(result: Result) -> dict[str, Any]:
+    """``result.json``, and the accelerator's figures as ``simulate`` and ``verify`` print them."""
+    from hwsim.accelerator.energy import KINDS
+    from hwsim.accelerator.energy import QUANTITY as ENERGY
+
+    target = result.accelerator
+    return {
+        **result.model_dump(mode="json"),
+        "accelerator": target.cycles.model_dump(mode="json"),
+        "energy": {
+            **target.energy.model_dump(mode="json"),
+            "total_pj": target.costs.total(ENERGY),
+            "by_kind": target.costs.by_kind(ENERGY, KINDS),
+            "by_stage": target.costs.by_part(ENERGY),
+            "by_stage_and_kind": target.costs.by_part_and_kind(ENERGY, KINDS),
+        },
+        "verification": target.verification.model_dump(mode="json"),
+    }
 
 
 def run_experiment(
@@ -90,12 +110,12 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
     from hwsim.cli.provenance import tool_versions
     from hwsim.cli.stages.names import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash
-    from hwsim.result import check_result
+    from hwsim.result import EnergyTerms, check_result
     from hwsim.run.workspace import STATE
     from hwsim.version import __version__
 
     f = {name: report.figures for name, report in reports.items()}
-    verification = f["verify"]
+    simulated, verification = f["simulate"], f["verify"]
     correct = verification["correct"]
     document: dict[str, Any] = {
         "hwsim_version": __version__,
@@ -104,7 +124,6 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
         "config": config.model_dump(mode="json"),
         "config_sha256": config_hash(config),
         "network_sha256": f["export"]["network_sha256"],
-        "verilog_sha256": f["generate"]["sha256"],
         "tools": tool_versions(),
         "machine": f["train"]["machine"],
         "accuracy": {
@@ -116,9 +135,19 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
         "confusion": f["evaluate"]["confusion"],
         "training": {key: f["train"][key] for key in ("precision", "epochs")},
         "network": {k: v for k, v in f["export"].items() if k != "network_sha256"},
-        **f["simulate"],
-        "verilog_lines": f["generate"]["lines"],
-        "verification": verification,
+        "targets": [
+            {
+                "kind": "accelerator",
+                "name": "accelerator",
+                "design": simulated["design"],
+                "cycles": simulated["accelerator"],
+                **{key: simulated[key] for key in ("stages", "fifos", "memories", "ledger")},
+                "energy": {key: simulated["energy"][key] for key in EnergyTerms.model_fields},
+                "verilog_lines": f["generate"]["lines"],
+                "verilog_sha256": f["generate"]["sha256"],
+                "verification": verification,
+            }
+        ],
         "files": {"network": NETWORK, "verilog": VERILOG, "report": REPORT},
         "times": [{"name": r.name, "seconds": r.seconds} for r in reports.values()],
     }
@@ -129,7 +158,8 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
     from rich import box
     from rich.table import Table
 
-    a, c, v = result.accuracy, result.accelerator, result.verification
+    a, target = result.accuracy, result.accelerator
+    c, v = target.cycles, target.verification
     table = Table(box=box.ROUNDED, show_header=False, title=None, padding=(0, 1))
     table.add_column(style="bold")
     table.add_column()
@@ -159,17 +189,16 @@ def _summary(result: Result, folder: Path) -> Iterator[RenderableType]:
         f"{c.frames_per_second:,.0f} frames/s, {c.frame_latency_us:,.1f} us latency "
         f"at {c.clock_mhz:g} MHz",
     )
-    bits = sum(memory.cells for memory in result.memories)
-    table.add_row("memories", f"{len(result.memories)} memories, {bits:,} bits")
-    if result.energy is not None:
-        e = result.energy
-        table.add_row(
-            "energy",
-            styled(
-                (f"{e.total_pj / 1e3:,.2f} nJ a frame", "bold"),
-                f" ({e.table}: {e.node_nm:g} nm memories at {e.voltage_v:g} V)",
-            ),
-        )
+    bits = int(target.costs.total("memory_bits"))
+    table.add_row("memories", f"{len(target.memories)} memories, {bits:,} bits")
+    e, pj = target.energy, target.costs.total("energy_pj")
+    table.add_row(
+        "energy",
+        styled(
+            (f"{pj / 1e3:,.2f} nJ a frame", "bold"),
+            f" ({e.table}: {e.node_nm:g} nm memories at {e.voltage_v:g} V)",
+        ),
+    )
     table.add_row("Verilog", styled(mark(v.passed), " ", verification_line(v.model_dump())))
     for failure in v.failures[:5]:
         table.add_row("", styled((failure, "red")))

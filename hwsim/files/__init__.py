@@ -5,7 +5,17 @@ StorageError what is wrong where.
 """
 
 from hwsim.files.arrays import ArraySpec, read_array, read_arrays
-from hwsim.files.documents import Count, Document, Sha256, Share, Version1, parse_json, read_json
+from hwsim.files.documents import (
+    Count,
+    Document,
+    Format,
+    Sha256,
+    Share,
+    Version1,
+    Version2,
+    parse_json,
+    read_json,
+)
 from hwsim.files.paths import (
     RelativePath,
     inside,
@@ -22,10 +32,12 @@ __all__ = [
     "ArraySpec",
     "Count",
     "Document",
+    "Format",
     "RelativePath",
     "Sha256",
     "Share",
     "Version1",
+    "Version2",
     "inside",
     "named",
     "parse_json",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,20 +29,36 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A hash in hexadecimal."""
 
 
-def _version_1(number: int) -> int:
-    if number != 1:
-        raise ValueError(f"must be 1, not {number}")
-    return number
+def _version(wanted: int) -> Callable[[int], int]:
+    def check(number: int) -> int:
+        if number != wanted:
+            raise ValueError(f"must be {wanted}, not {number}")
+        return number
+
+    return check
 
 
-Version1 = Annotated[int, AfterValidator(_version_1)]
+Version1 = Annotated[int, AfterValidator(_version(1))]
+Version2 = Annotated[int, AfterValidator(_version(2))]
 """For schemas: the version of a format. (A literal would also take ``true`` and ``1.0``.)"""
 
 
+class Format(NamedTuple):
+    """The version that a schema reads, under which key, and what helps where it is an earlier."""
+
+    key: str
+    version: int
+    advice: str
+
+
 class Document(BaseModel):
-    """Base of the schemas of JSON files, and of their parts: unknown keys are errors."""
+    """Base of the schemas of JSON files, and of their parts: unknown keys are errors.
+
+    current: of files that had other formats before; those are refused in one line.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    current: ClassVar[Format | None] = None
 
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -73,6 +90,13 @@ def parse_json(text: bytes | str, schema: type[Schema], file: Path | str) -> Sch
     if not isinstance(data, dict):
         raise StorageError(f"{file}: must hold a mapping")
     _check_numbers(data, file)
+    current = getattr(schema, "current", None)
+    if current is not None:
+        found = data.get(current.key)
+        if type(found) is int and found < current.version:
+            raise StorageError(
+                f"{file}: {current.key} {found} is of an earlier version of hwsim; {current.advice}"
+            )
     try:
         return schema.model_validate_json(text, strict=True)
     except ValidationError as error:

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
-from hwsim.errors import StorageError
+from hwsim.accelerator import Pipeline, simulate
+from hwsim.errors import MappingError, StorageError
 from hwsim.files import inside, read_json
 from hwsim.history import History
 from hwsim.network import Network, load, network_hash
@@ -40,7 +40,7 @@ class Report:
 
     def render(self, template: str, **values: Any) -> Markup:
         """A template of this package, filled in."""
-        return render(template, report=self, r=self.result, **values)
+        return render(template, report=self, r=self.result, t=self.result.accelerator, **values)
 
 
 def read_report(folder: Path | str) -> Report:
@@ -57,7 +57,9 @@ def read_report(folder: Path | str) -> Report:
         _pipeline(result, network),
         _history(folder / HISTORY),
         _faults(folder / FAULTS, result.network_sha256),
-        _synthesis(inside(folder, result.files.verilog) / SYNTHESIS, result.verilog_sha256),
+        _synthesis(
+            inside(folder, result.files.verilog) / SYNTHESIS, result.accelerator.verilog_sha256
+        ),
     )
 
 
@@ -74,24 +76,18 @@ def _faults(path: Path, network_sha256: str) -> FaultsResult | None:
 
 
 def _pipeline(result: Result, network: Network) -> Pipeline:
-    """The pipeline with the lanes and depths of ``result``; its cycles must be the result's."""
-    names = {op.name for op in network}
-    folding = {
-        stage.name: Fold(stage.pe, stage.simd, stage.weights or "memory")
-        for stage in result.stages
-        if stage.name in names
-    }
-    pipeline = build_pipeline(network, folding)
-    depths = {fifo.name: fifo.depth_beats for fifo in result.fifos}
-    same = depths.keys() == {fifo.name for fifo in pipeline.fifos}
-    if same:
-        pipeline = pipeline.with_depths(depths)
-        seen, stated = simulate(pipeline, result.accelerator.frames), result.accelerator
-        same = (seen.first_output_cycles, seen.frame_interval_cycles) == (
-            stated.first_output_cycles,
-            stated.frame_interval_cycles,
-        )
-    if not same:
+    """The pipeline that ``result`` describes; its cycles must be the result's."""
+    target = result.accelerator
+    stated = target.cycles
+    try:
+        pipeline = target.design.restore(network)
+    except MappingError as error:
+        raise StorageError(f"{RESULT}: {error}") from None
+    seen = simulate(pipeline, stated.frames)
+    if (seen.first_output_cycles, seen.frame_interval_cycles) != (
+        stated.first_output_cycles,
+        stated.frame_interval_cycles,
+    ):
         raise StorageError(
             f"{RESULT}: its cycles are those of another version of hwsim; run the experiment again"
         )

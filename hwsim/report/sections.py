@@ -13,6 +13,8 @@ import yaml
 from markupsafe import Markup
 
 from hwsim.accelerator import steady_timeline, timeline
+from hwsim.accelerator.energy import KINDS
+from hwsim.accelerator.energy import QUANTITY as ENERGY
 from hwsim.accelerator.roles import Role
 from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
@@ -21,7 +23,6 @@ from hwsim.report.classes import draw_classes
 from hwsim.report.experiment import Report
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.svg import integer, percent, quantity
-from hwsim.result import EnergyKind
 from hwsim.studies.statistics import share_of_images
 
 Build = Callable[[Report], Markup | None]
@@ -59,7 +60,7 @@ KIND_CLASS = {**ROLE_CLASS, "logic": "f5", "leakage": "f6"}
 
 @section("headline", "")
 def headline(report: Report) -> Markup:
-    bits = sum(memory.cells for memory in report.result.memories)
+    bits = sum(memory.cells for memory in report.result.accelerator.memories)
     return report.render("headline.html", bits=bits)
 
 
@@ -76,8 +77,8 @@ def accuracy(report: Report) -> Markup:
 
 @section("pipeline", "The pipeline")
 def pipeline(report: Report) -> Markup:
-    high_water = {fifo.name: fifo.high_water_beats for fifo in report.result.fifos}
-    interval = report.result.accelerator.frame_interval_cycles
+    high_water = {fifo.name: fifo.high_water_beats for fifo in report.result.accelerator.fifos}
+    interval = report.result.accelerator.cycles.frame_interval_cycles
     picture = draw_pipeline(report.pipeline, high_water, interval)
     return report.render("pipeline.html", picture=picture)
 
@@ -95,13 +96,11 @@ def activity(report: Report) -> Markup:
 
 
 @section("energy", "Energy of one frame")
-def energy(report: Report) -> Markup | None:
-    found = report.result.energy
-    if found is None:
-        return None
-    total = found.total_pj or 1.0
+def energy(report: Report) -> Markup:
+    costs = report.result.accelerator.costs
+    total = costs.total(ENERGY) or 1.0
 
-    def bar(name: str, parts: Mapping[EnergyKind, float]) -> Bar:
+    def bar(name: str, parts: Mapping[str, float]) -> Bar:
         segments = [
             (KIND_CLASS[kind], pj, f"{name}, {kind}: {quantity(pj * 1e-12, 'J')}")
             for kind, pj in parts.items()
@@ -109,12 +108,14 @@ def energy(report: Report) -> Markup | None:
         whole = sum(parts.values())
         return Bar(name, segments, f"{quantity(whole * 1e-12, 'J')} ({percent(whole / total, 1)})")
 
-    by_kind = sorted(found.by_kind.items(), key=lambda item: -item[1])
+    by_kind = sorted(costs.by_kind(ENERGY, KINDS).items(), key=lambda item: -item[1])
     return report.render(
         "energy.html",
         kinds=bars([bar(kind, {kind: pj}) for kind, pj in by_kind], "Energy by kind"),
+        total=total,
+        basis=costs.bases[ENERGY],
         stages=bars(
-            [bar(stage, parts) for stage, parts in found.by_stage_and_kind.items()],
+            [bar(stage, parts) for stage, parts in costs.by_part_and_kind(ENERGY, KINDS).items()],
             "Energy by stage, in the colours of the kinds",
         ),
     )
@@ -122,7 +123,7 @@ def energy(report: Report) -> Markup | None:
 
 @section("memory", "Memories")
 def memory(report: Report) -> Markup:
-    memories = report.result.memories
+    memories = report.result.accelerator.memories
     layers = list(dict.fromkeys(m.layer for m in memories))
     rows = []
     for layer in layers:
@@ -146,7 +147,7 @@ def memory(report: Report) -> Markup:
 
 @section("cycles", "Predicted against measured cycles")
 def cycles(report: Report) -> Markup:
-    found = report.result.verification
+    found = report.result.accelerator.verification
     tests = list(dict.fromkeys(figure.test for figure in found.figures))
     names = list(dict.fromkeys(figure.figure for figure in found.figures))
     table = {(figure.test, figure.figure): figure for figure in found.figures}
@@ -199,4 +200,8 @@ def training(report: Report) -> Markup | None:
 @section("provenance", "How to make it again")
 def provenance(report: Report) -> Markup:
     config = yaml.safe_dump(report.result.config, sort_keys=False)
-    return report.render("provenance.html", config=config)
+    bases = dict(report.result.bases)
+    for target in report.result.targets:
+        found = target.costs.bases
+        bases |= {f"targets.ledger.entries.{quantity}": basis for quantity, basis in found.items()}
+    return report.render("provenance.html", config=config, bases=sorted(bases.items()))

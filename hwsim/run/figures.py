@@ -8,9 +8,11 @@ from typing import Any
 
 from hwsim.accelerator import CycleReport, Pipeline, memory_list, simulate
 from hwsim.accelerator.energy import estimate_energy
+from hwsim.accelerator.plain import to_plain
 from hwsim.config.accelerator import EnergyConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
+from hwsim.costs import Basis, Entry, Ledger, LedgerRecord
 
 FRAMES = 8
 """Frames that are simulated back to back; more, if they do not come evenly by then."""
@@ -85,6 +87,7 @@ def simulate_figures(
     interval = report.frame_interval_cycles
     spent = estimate_energy(pipeline, table, interval, clock_mhz, energy.voltage_v)
     return {
+        "design": to_plain(pipeline),
         "accelerator": {
             "clock_mhz": clock_mhz,
             "frames": report.frames,
@@ -106,4 +109,18 @@ def simulate_figures(
             "by_stage": spent.by_stage,
             "by_stage_and_kind": spent.by_stage_and_kind,
         },
+        "ledger": _ledger(spent.ledger, pipeline),
     }
+
+
+def _ledger(energy: Ledger, pipeline: Pipeline) -> dict[str, Any]:
+    """Energy of a frame and cells of memories, as a ``LedgerRecord``."""
+    entries = tuple(
+        Entry(part=memory.layer, kind=memory.role, quantity="memory_bits", value=memory.size_bits)
+        for memory in memory_list(pipeline)
+        if memory.style != "constant"
+    )
+    cells = Basis(kind="exact", source="the memory list, which the Verilog is built from")
+    ledger = energy + Ledger(entries, {"memory_bits": cells})
+    record = LedgerRecord(entries=list(ledger.entries), bases=dict(ledger.bases))
+    return record.model_dump(mode="json")

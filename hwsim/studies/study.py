@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.accelerator import Pipeline
-from hwsim.accelerator.mapping import mapping_of
+from hwsim.accelerator.plain import to_plain
 from hwsim.accelerator.roles import PROTECTABLE
 from hwsim.errors import NetworkError, OutputError, StorageError
 from hwsim.execute import Executor
@@ -146,7 +146,7 @@ class Study:
                 __version__,
                 code_hash(Path(__file__)),
                 network_hash(self.pipeline.network),
-                mapping_of(self.pipeline),
+                to_plain(self.pipeline),
                 self.technology.faults.model_dump(mode="json"),
                 vars(self.clusters),
                 sorted(self.protections),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hwsim.network import (
     network_hash,
     save,
 )
-from hwsim.result import check_result
+from hwsim.result import EnergyTerms, check_result
 from hwsim.run.figures import simulate_figures
 
 
@@ -96,16 +97,19 @@ def resnet(size: int = 32, channels: tuple[int, ...] = (16, 32, 64), blocks: int
     return Network("residual", TensorType(3, size, size, 8), tuple(chain.ops))
 
 
-def write_folder(folder: Path, pipeline: Pipeline, **changes: Any) -> Path:
+def write_folder(
+    folder: Path, pipeline: Pipeline, target: Mapping[str, Any] | None = None, **changes: Any
+) -> Path:
     """``result.json``, ``network.hwnet`` and a training history as ``hwsim run`` writes them.
 
     Cycles, memories and energy are the model's own; accuracies and history are made up.
-    changes: keys of the result to replace.
+    target: keys of its target to replace, changes: keys of the result.
     """
     folder.mkdir(parents=True, exist_ok=True)
     network = pipeline.network
     save(network, folder / "network.hwnet")
     document = {**_document(pipeline), **changes}
+    document["targets"] = [{**document["targets"][0], **(target or {})}]
     result = check_result(document, "result")
     (folder / "result.json").write_text(result.model_dump_json(indent=1))
     (folder / "train").mkdir(exist_ok=True)
@@ -128,7 +132,6 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
         "config": {"name": network.name, "verification": {"seed": 0}},
         "config_sha256": "c" * 64,
         "network_sha256": network_hash(network),
-        "verilog_sha256": "d" * 64,
         "tools": {"hwsim": "0.1.0", "python": "3.12.0"},
         "machine": {
             "device": "cpu",
@@ -155,8 +158,23 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
             "weight_bits": 52000,
             "macs": 400000,
         },
-        **simulate_figures(pipeline, 100.0, EnergyConfig()),
+        "targets": [_target(pipeline, figures)],
+        "files": {"network": "network.hwnet", "verilog": "verilog", "report": "report.html"},
+        "times": [{"name": "train", "seconds": 21.5}, {"name": "verify", "seconds": 9.25}],
+    }
+
+
+def _target(pipeline: Pipeline, figures: dict[str, int]) -> dict[str, Any]:
+    simulated = simulate_figures(pipeline, 100.0, EnergyConfig())
+    return {
+        "kind": "accelerator",
+        "name": "accelerator",
+        "design": simulated["design"],
+        "cycles": simulated["accelerator"],
+        **{key: simulated[key] for key in ("stages", "fifos", "memories", "ledger")},
+        "energy": {key: simulated["energy"][key] for key in EnergyTerms.model_fields},
         "verilog_lines": 4321,
+        "verilog_sha256": "d" * 64,
         "verification": {
             "passed": True,
             "simulator": "verilator",
@@ -173,8 +191,6 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
                 for name, value in figures.items()
             ],
         },
-        "files": {"network": "network.hwnet", "verilog": "verilog", "report": "report.html"},
-        "times": [{"name": "train", "seconds": 21.5}, {"name": "verify", "seconds": 9.25}],
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def work(run: StageRun) -> Figures:
-    from hwsim.accelerator.mapping import Simulation, restore_mapping
+    from hwsim.accelerator.plain import Simulation
     from hwsim.network import load
     from hwsim.rtl.emit import generate
 
@@ -23,8 +23,8 @@ def work(run: StageRun) -> Figures:
     data = dataset(config.data)
     check_images(config, data)
     count = config.verification.images
-    mapping = read_json(run.folder / SIMULATION, Simulation).mapping
-    pipeline = restore_mapping(load(run.folder / NETWORK), mapping)
+    design = read_json(run.folder / SIMULATION, Simulation).design
+    pipeline = design.restore(load(run.folder / NETWORK))
     folder = run.work / VERILOG
     generate(pipeline, folder, network_images(config, count), data.test_y[:count], run.progress)
     lines = len((folder / "accelerator.v").read_text(encoding="utf-8").splitlines())

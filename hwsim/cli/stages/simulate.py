@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def work(run: StageRun) -> Figures:
-    from hwsim.accelerator.mapping import map_network, mapping_of
+    from hwsim.accelerator.mapping import map_network
     from hwsim.network import load
     from hwsim.run.figures import simulate_figures
 
@@ -21,5 +21,5 @@ def work(run: StageRun) -> Figures:
     with run.progress.task("cycles, memories, energy"):
         pipeline = map_network(load(run.folder / NETWORK), config.accelerator)
         figures = simulate_figures(pipeline, config.accelerator.clock_mhz, config.energy)
-        write_json(run.work / SIMULATION, {**figures, "mapping": mapping_of(pipeline)})
+        write_json(run.work / SIMULATION, figures)
     return figures
