@@ -46,7 +46,7 @@ EDITS = {
     "models/curves.py": "",
     "hwsim/execute/kernels.py": "evaluate generate verify study",
     "hwsim/network/ops.py": "export evaluate simulate generate verify report study",
-    "hwsim/accelerator/energy.py": "simulate",
+    "hwsim/accelerator/energy.py": "simulate report",
     "hwsim/accelerator/timing.py": "simulate generate verify report study",
     "hwsim/faults/kernels.py": "generate verify study",
     "hwsim/lowvoltage/chip.py": "train generate verify report study",
