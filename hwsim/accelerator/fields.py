@@ -9,6 +9,7 @@ are made when somebody asks for one; sizes come without them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import assert_never
@@ -118,14 +119,32 @@ def image(pipeline: Pipeline, memory: MemoryInfo) -> list[int] | None:
     return store_image(pipeline.stage(memory.layer), memory.role)
 
 
-def store_image(stage: Stage, role: str) -> list[int]:
-    """The words of the weight store (``weight``) or the ``constants`` of ``stage``."""
+def store_image(stage: Stage, role: Role) -> list[int]:
+    """The words of a store of ``stage``, a memory of one of the roles ``STORES``."""
     return store_fields(stage, role).words(stored_fields(stage, role))
 
 
-def store_fields(stage: Stage, role: str) -> Fields:
-    """The fields of the weight store (``weight``) or the ``constants`` of ``stage``."""
-    return _weight_fields(stage) if role == Role.WEIGHT else _constant_fields(stage)
+def store_fields(stage: Stage, role: Role) -> Fields:
+    """The fields of a store of ``stage``."""
+    return _store(role)[0](stage)
+
+
+def stored_fields(stage: Stage, role: Role) -> np.ndarray:
+    """What a store of ``stage`` holds: int64 [words, fields], unsigned."""
+    return _store(role)[1](stage)
+
+
+def _store(role: Role) -> tuple[Callable[[Stage], Fields], Callable[[Stage], np.ndarray]]:
+    """How the words of a store are divided, and what it holds."""
+    match role:
+        case Role.WEIGHT:
+            return _weight_fields, _stored_weights
+        case Role.CONSTANTS:
+            return _constant_fields, _stored_constants
+        case Role.WINDOW | Role.FIFO | Role.ACCUMULATOR:
+            raise ValueError(f"what a memory of role {role} holds is known at run time only")
+        case _:
+            assert_never(role)
 
 
 def _plain(memory: MemoryInfo, lanes: int, bits: int) -> Fields:
@@ -182,15 +201,15 @@ def constant_places(stage: Stage) -> np.ndarray:
 # -- weights and constants -------------------------------------------------------------------------
 
 
-def stored_fields(stage: Stage, role: str) -> np.ndarray:
-    """What the weight store or the constants of ``stage`` hold: int64 [words, fields], unsigned."""
-    if role == Role.WEIGHT:
-        store = weight_store(stage)
-        codes = store.code.encode(store.weight)
-        if store.tap_bits:
-            assert store.tap is not None
-            codes = np.concatenate((store.tap[..., np.newaxis], codes), axis=3)
-        return codes.reshape(len(codes), -1)
+def _stored_weights(stage: Stage) -> np.ndarray:
+    store = weight_store(stage)
+    codes = store.code.encode(store.weight)
+    if store.tap is not None and store.tap_bits:
+        codes = np.concatenate((store.tap[..., np.newaxis], codes), axis=3)
+    return codes.reshape(len(codes), -1)
+
+
+def _stored_constants(stage: Stage) -> np.ndarray:
     constants, op = requantize_store(stage), stage.requantizer
     place = constant_places(stage)
     real = place >= 0

@@ -118,7 +118,7 @@ class DesignFaults:
         """The faulty memory of a FIFO, None when it has no faults."""
         return self.memories.get(Role.FIFO.memory(name))
 
-    def stored(self, layer: str, role: str) -> np.ndarray:
+    def stored(self, layer: str, role: Role) -> np.ndarray:
         """Fields of a weight store or of constants as they are always read, int64.
 
         Cells whose errors come and go are read as stored.

@@ -89,7 +89,7 @@ def array_place(pipeline: Pipeline, op: str, array: StoredArray) -> ArrayPlace |
         memory.name,
         memory.words,
         memory.bits,
-        store_fields(stage, "weight").start,
+        store_fields(stage, Role.WEIGHT).start,
         element.reshape(len(element), -1),
         int(weights.max()) + 1,
         store.code.bits if weight else store.tap_bits,
