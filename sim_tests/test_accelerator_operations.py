@@ -256,7 +256,7 @@ def test_requantizers_work_once_for_each_beat() -> None:
 def test_clamps_compare_what_the_shift_leaves(shift: int, bits: int) -> None:
     """At least the sign: a shift by all bits leaves that."""
     op = Requantize("y", ("input",), np.array([2048]), np.array([0]), shift, -1, 0)
-    stage = mapped(op, TensorType(1, 1, 1, WIDE, True), Fold(1, 1))
+    stage = mapped(op, TensorType(1, 1, 1, WIDE, True), Fold(1, 1)).stage("y")
     assert requantize_store(stage).sum_bits == 23  # -2048 * 2048
     found = [o for o in count_operations(stage) if o.kind == "compare"]
     assert [o.bits for o in found] == [bits]
