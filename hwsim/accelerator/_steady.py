@@ -79,9 +79,9 @@ def _circle(some, look, looked, work):  # type: ignore[no-untyped-def]
 
 
 @njit
-def settle_all(
+def settle_all(  # type: ignore[no-untyped-def]
     order, interval, events, arcs, links, fifos, entries, found, work, lists, looked, look
-):  # type: ignore[no-untyped-def]
+):
     """Raise any dates until all arcs hold; (whether they can, next ``look``).
 
     order: of the events; the fewer arcs go back in it, the faster. events, fifos, work, lists:
@@ -91,12 +91,13 @@ def settle_all(
     leave an event. looked: the last walk that came to an event, all below ``look``.
     """
     touched, sweep, raised, possible = 0, 0, True, True
+    none_open = sweep > 0  # a literal would compile the callee once more
     while raised and possible:
         raised = False
         sweep += 1
         for event in order:
             for k in range(
-                _arcs_from(event, False, interval, events, arcs, links, fifos, entries, found)
+                _arcs_from(event, none_open, interval, events, arcs, links, fifos, entries, found)
             ):
                 to, date = found[k, 0], work[event, DATE] + found[k, 1]
                 if work[to, DATE] < date:
@@ -113,9 +114,9 @@ def settle_all(
 
 
 @njit
-def settle(
+def settle(  # type: ignore[no-untyped-def]
     start, interval, events, arcs, links, fifos, entries, found, work, lists, queue, looked, look
-):  # type: ignore[no-untyped-def]
+):
     """Raise the dates until all arcs hold, when only arcs from exits of OPEN FIFOs do not.
 
     start: these exits. In rounds: their arcs raise events, which hand the raise on, less the

@@ -80,11 +80,12 @@ class _Builder:
         self.parts: dict[str, list[np.ndarray]] = {
             name: [] for name in ("chain", "after", "after_weight", "pops", "emits")
         }
-        self.arcs: list[tuple[np.ndarray, np.ndarray, int, np.ndarray]] = []
+        none = np.zeros(0, np.int64)
+        self.arcs: list[tuple[np.ndarray, np.ndarray, int, np.ndarray]] = [(none, none, 0, none)]
         self.reads: list[tuple[int, int]] = []
         self.fills: list[list[int]] = []
         fifos = len(pipeline.fifos)
-        self.entries: list[np.ndarray] = [np.zeros(0, np.int64)] * fifos
+        self.entries: list[np.ndarray] = [none] * fifos
         self.order: list[np.ndarray] = []
         self.exit_at = np.zeros(fifos, np.int64)
         self.latency = np.zeros(fifos, np.int64)
@@ -101,7 +102,7 @@ class _Builder:
         self.order.append(np.arange(sink, self.count))
         parts = {name: np.concatenate(arrays) for name, arrays in self.parts.items()}
         tails, heads, weights, frames = (
-            np.concatenate([np.broadcast_to(arc[i], arc[0].shape) for arc in self.arcs] or [[]])
+            np.concatenate([np.broadcast_to(arc[i], arc[0].shape) for arc in self.arcs])
             for i in range(4)
         )
         order = np.argsort(tails, kind="stable")
