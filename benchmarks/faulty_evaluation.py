@@ -18,8 +18,8 @@ import numpy as np
 from executor import mux_resnet20
 
 from hwsim.accelerator.mapping import map_network
-from hwsim.accelerator.roles import Role
 from hwsim.config.accelerator import AcceleratorConfig
+from hwsim.design.roles import Role
 from hwsim.execute import Executor
 from hwsim.faults import FaultyExecutor, design_faults
 from hwsim.lowvoltage import Chip, FaultModel, load_technology

@@ -15,8 +15,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from hwsim.accelerator.plain import PipelineRecord
-from hwsim.accelerator.roles import Role, Style
 from hwsim.costs import Basis, Ledger, LedgerRecord
+from hwsim.design.roles import Role, Style
 from hwsim.files import (
     Count,
     Document,

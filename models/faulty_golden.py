@@ -15,17 +15,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from hwsim.accelerator import Fifo, Stage, Stream
-from hwsim.accelerator.fields import (
-    decode_constants,
-    decode_weights,
-    signed,
-    split_constants,
-)
+from hwsim.accelerator.fields import decode_constants, decode_weights, split_constants
 from hwsim.accelerator.kinds import DEPTHWISE, GLOBAL_POOL, MAC, POOL, RESIZE
 from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.roles import Role
 from hwsim.accelerator.weights import weight_store
 from hwsim.cells import masks_in_access, read_cells
+from hwsim.design.fields import signed
+from hwsim.design.roles import Role
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS

@@ -18,8 +18,8 @@ from hwsim.accelerator.kinds import (
     REQUANTIZE,
     RESIZE,
 )  # fmt: skip
-from hwsim.accelerator.roles import Role
 from hwsim.config.accelerator import MOST_FIFO_BEATS
+from hwsim.design.roles import Role
 from hwsim.faults import DesignFaults
 from hwsim.rtl.fifo import Fifo
 from hwsim.rtl.mac import DepthwiseStage, MacStage

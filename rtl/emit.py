@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from hwsim.accelerator import (
-    CycleReport,
-    Pipeline,
-    Stage,
-    Stream,
-    memory_list,
-    simulate,
-)
-from hwsim.accelerator.plain import to_plain
+from hwsim.accelerator import CycleReport, Pipeline, Stage, Stream, memory_list, simulate
 from hwsim.errors import HwsimError, MappingError, NetworkError, OutputError, StorageError
 from hwsim.faults import DesignFaults, FaultyExecutor
 from hwsim.faults.description import describe_faults, fault_arrays, restore_faults
@@ -356,7 +348,7 @@ def _manifest(pipeline: Pipeline, report: CycleReport) -> dict[str, Any]:
         "ports": ports(pipeline),
         "input": _stream(pipeline.input),
         "output": _stream(pipeline.output),
-        "design": to_plain(pipeline),
+        "design": pipeline.to_plain(),
         "stages": [_stage(stage) for stage in pipeline.stages],
         "fifos": [
             {

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from hwsim.accelerator import Fifo, Pipeline, Stream
-from hwsim.accelerator.beats import ints_to_bits, pack_bits, unpack_bits, valid_bits
+from hwsim.accelerator.beats import pack_bits, unpack_bits, valid_bits
+from hwsim.design.bits import ints_to_bits
 
 _DATES = {
     "first_input": "first input beat",

@@ -13,8 +13,8 @@ from functools import cached_property
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 
-from hwsim.accelerator.beats import bits_to_ints
 from hwsim.cells import failing_cells, read_cells
+from hwsim.design.bits import bits_to_ints
 from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
 from hwsim.rtl.util import named

@@ -7,9 +7,9 @@ from operator import add
 from amaranth.hdl import Array, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.timing import WEIGHT_READ
 from hwsim.accelerator.weights import WeightStore, weight_store
+from hwsim.design.roles import Role, Style
 from hwsim.network import MuxConv2d
 from hwsim.network.codes import WeightCode
 from hwsim.rtl.memory import DesignMemory

@@ -30,10 +30,9 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import Component, In, Out
 
-from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
-from hwsim.accelerator.beats import bits_to_ints, ints_to_bits
-from hwsim.accelerator.fields import image
-from hwsim.accelerator.roles import STORES, Style
+from hwsim.design import Design, MemoryInfo
+from hwsim.design.bits import bits_to_ints, ints_to_bits
+from hwsim.design.roles import STORES, Style
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
@@ -268,15 +267,13 @@ def _read_port(m: Module, memory: Memory, address: Value, enable: Value | None) 
     return read
 
 
-def design_memories(
-    pipeline: Pipeline, faults: DesignFaults | None = None
-) -> dict[str, DesignMemory]:
-    """Every memory of ``pipeline`` by name, with the failing cells that ``faults`` has for it.
+def design_memories(design: Design, faults: DesignFaults | None = None) -> dict[str, DesignMemory]:
+    """Every memory of ``design`` by name, with the failing cells that ``faults`` has for it.
 
     Raises MappingError for a protection of memories that are written.
     """
     faulty = {} if faults is None else faults.memories
     return {
-        info.name: DesignMemory(info, partial(image, pipeline, info), faulty.get(info.name))
-        for info in memory_list(pipeline)
+        info.name: DesignMemory(info, partial(design.image, info), faulty.get(info.name))
+        for info in design.memories()
     }

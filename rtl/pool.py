@@ -7,7 +7,7 @@ from operator import add
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hwsim.accelerator.roles import Role
+from hwsim.design.roles import Role
 from hwsim.network import GlobalMaxPool, MaxPool2d
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, element

@@ -5,7 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib.wiring import Component
 
-from hwsim.accelerator.roles import Role
+from hwsim.design.roles import Role
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe, choose, named
 

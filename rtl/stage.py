@@ -9,8 +9,8 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.roles import Role
 from hwsim.accelerator.stage import Stage
+from hwsim.design.roles import Role
 from hwsim.rtl.control import StreamControl, WindowControl
 from hwsim.rtl.fifo import credit_signature
 from hwsim.rtl.memory import DesignMemory

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from hwsim.accelerator import Pipeline, simulate
-from hwsim.accelerator.beats import ints_to_bits, unpack_bits
+from hwsim.accelerator.beats import unpack_bits
+from hwsim.design.bits import ints_to_bits
 from hwsim.errors import HwsimError
 from hwsim.faults import FaultyExecutor
 from hwsim.files import whole_file

@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from hwsim.accelerator import Pipeline
-from hwsim.accelerator.plain import to_plain
 from hwsim.faults import DesignFaults
 from hwsim.faults.description import describe_faults, fault_arrays
 from hwsim.jit import cache_folder
@@ -49,7 +48,7 @@ def _what_writes(pipeline: Pipeline, faults: DesignFaults | None) -> str:
         }
         described = [describe_faults(faults), cells]
     document = [__version__, code, packages, network_hash(pipeline.network)]
-    return "Verilog " + json.dumps([*document, to_plain(pipeline), described])
+    return "Verilog " + json.dumps([*document, pipeline.to_plain(), described])
 
 
 def _hash(content: bytes) -> str:

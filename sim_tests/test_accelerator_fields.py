@@ -10,8 +10,10 @@ from support.amaranth_run import random_folding
 from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Pipeline, Stage, build_pipeline, count_operations, memory_list
-from hwsim.accelerator.fields import STORES, Fields, image, memory_fields
+from hwsim.accelerator.fields import memory_fields
 from hwsim.accelerator.kinds import DEPTHWISE, MAC
+from hwsim.design.fields import Fields
+from hwsim.design.roles import STORES
 from hwsim.network import Alphabet, MuxConv2d, Requantize
 
 SEEDS = range(60)
@@ -125,7 +127,7 @@ def constant_words(stage: Stage) -> list[str]:
 def test_images_bit_by_bit(seed: int) -> None:
     pipeline = random_pipeline(seed)
     for memory in memory_list(pipeline):
-        words = image(pipeline, memory)
+        words = pipeline.image(memory)
         if memory.role not in STORES:
             assert words is None
             continue
@@ -164,11 +166,11 @@ def test_sizes_come_without_images(seed: int, monkeypatch: pytest.MonkeyPatch) -
         for memory in listed:
             if memory.role in STORES:
                 with pytest.raises(AssertionError, match="an image was made"):
-                    image(pipeline, memory)
+                    pipeline.image(memory)
     for memory in listed:
         fields = memory_fields(pipeline, memory)
         assert (len(fields.real), fields.bits) == (memory.words, memory.bits)
-        words = image(pipeline, memory)
+        words = pipeline.image(memory)
         if words is not None:
             assert len(words) == memory.words
             assert max(words).bit_length() <= memory.bits

@@ -8,7 +8,7 @@ from support.random_networks import random_network
 
 from hwsim.accelerator import simulate
 from hwsim.accelerator.mapping import map_network
-from hwsim.accelerator.plain import PipelineRecord, to_plain
+from hwsim.accelerator.plain import PipelineRecord
 from hwsim.config.accelerator import AcceleratorConfig, FoldingConfig
 from hwsim.errors import MappingError
 from hwsim.network import (
@@ -107,7 +107,7 @@ def test_automatic_depths_cost_no_throughput() -> None:
 
 def test_mapping_survives_storage() -> None:
     pipeline = map_network(network(), AcceleratorConfig(frame_interval_cycles=200))
-    again = PipelineRecord.model_validate(to_plain(pipeline)).restore(network())
+    again = PipelineRecord.model_validate(pipeline.to_plain()).restore(network())
     assert again.folding == pipeline.folding
     assert again.fifos == pipeline.fifos
 

@@ -8,10 +8,10 @@ from support.amaranth_run import random_depths, random_folding, to_beats
 from support.memory_probe import elaborate, memories, probe, register_bits
 from support.random_networks import Limits, random_input, random_network
 
-from hwsim.accelerator import Fold, MemoryInfo, Pipeline, build_pipeline, memory_list
-from hwsim.accelerator.fields import STORES, image
+from hwsim.accelerator import Fold, Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.kinds import GLOBAL_POOL, MAC, RESIZE
-from hwsim.accelerator.roles import Role, Style
+from hwsim.design import MemoryInfo
+from hwsim.design.roles import STORES, Role, Style
 from hwsim.network import INPUT, evaluate
 
 FRAMES = 2
@@ -101,7 +101,7 @@ def test_every_cell_is_where_the_list_says(seed: int) -> None:
             continue
         words = [word for path in memory.instances for word in seen[path].contents]
         if memory.role in STORES:
-            assert words == image(pipeline, memory)
+            assert words == pipeline.image(memory)
         else:
             stream = (
                 pipeline.stage(memory.layer).inputs[0]

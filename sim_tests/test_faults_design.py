@@ -11,16 +11,15 @@ from support.faulty import chip, random_pipeline, residual_pipeline
 from support.random_networks import Limits
 
 from hwsim.accelerator import Pipeline, build_pipeline, memory_list
-from hwsim.accelerator.beats import bits_to_ints
 from hwsim.accelerator.fields import (
     decode_constants,
     decode_weights,
-    image,
     memory_fields,
     store_fields,
     stored_fields,
 )
-from hwsim.accelerator.roles import Role
+from hwsim.design.bits import bits_to_ints
+from hwsim.design.roles import Role
 from hwsim.errors import StorageError
 from hwsim.faults import design_faults
 from hwsim.faults.description import FaultRecord, describe_faults, fault_arrays, restore_faults
@@ -55,7 +54,7 @@ def test_fields_are_the_words(pipeline: Pipeline) -> None:
         stored = stored_fields(stage, memory.role)
         bits = fields.pack(stored)
         assert np.array_equal(fields.unpack(bits), stored)
-        assert bits_to_ints(bits) == image(pipeline, memory)
+        assert bits_to_ints(bits) == pipeline.image(memory)
         if memory.role == "weight":
             weight, tap = decode_weights(stage, stored)
             assert np.array_equal(weight, stage.op.weight)

@@ -19,7 +19,7 @@ from support.faulty import (
 from support.random_networks import Limits, random_input
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline
-from hwsim.accelerator.roles import Role
+from hwsim.design.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults, faulty_network
 from hwsim.faults.evaluate import EvaluationPath

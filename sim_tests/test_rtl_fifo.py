@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
-from hwsim.accelerator import MemoryInfo
-from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.timing import fifo_latency
+from hwsim.design import MemoryInfo
+from hwsim.design.roles import Role, Style
 from hwsim.rtl.fifo import Fifo
 from hwsim.rtl.memory import DesignMemory
 

@@ -17,9 +17,10 @@ from support.faulty import KINDS, RATES, chip, random_pipeline, residual_pipelin
 from support.memory_probe import elaborate, memories
 from support.random_networks import Limits
 
-from hwsim.accelerator import MemoryInfo, memory_list
-from hwsim.accelerator.fields import Fields
-from hwsim.accelerator.roles import Role, Style
+from hwsim.accelerator import memory_list
+from hwsim.design import MemoryInfo
+from hwsim.design.fields import Fields
+from hwsim.design.roles import Role, Style
 from hwsim.faults import DesignFaults, design_faults
 from hwsim.faults.design import MemoryFaults
 from hwsim.lowvoltage.chip import FaultList

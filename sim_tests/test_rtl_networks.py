@@ -9,13 +9,7 @@ import pytest
 from support.amaranth_run import check, figures, random_depths, random_folding, run
 from support.random_networks import Limits, random_input, random_network
 
-from hwsim.accelerator import (
-    DeadlockError,
-    Fold,
-    Pipeline,
-    build_pipeline,
-    simulate,
-)
+from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import MappingError
 from hwsim.network import (
     Add,

@@ -23,10 +23,10 @@ from hwsim.accelerator import (
     simulate,
 )
 from hwsim.accelerator.energy import access_pj
-from hwsim.accelerator.operations import Operation
-from hwsim.accelerator.roles import PROTECTABLE, Role
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
+from hwsim.design.operation import Operation
+from hwsim.design.roles import PROTECTABLE, Role
 from hwsim.errors import HwsimError, NetworkError, OutputError
 from hwsim.faults.costs import memory_energy
 from hwsim.faults.design import DesignFaults, design_faults

@@ -12,12 +12,14 @@ from hwsim.accelerator.depths import smallest_depths
 from hwsim.accelerator.energy import EnergyReport, Prices, estimate_energy
 from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
 from hwsim.accelerator.kinds import StageKind
-from hwsim.accelerator.memories import MemoryInfo, memory_list
-from hwsim.accelerator.operations import Operation, count_operations
+from hwsim.accelerator.memories import memory_list
+from hwsim.accelerator.operations import count_operations
 from hwsim.accelerator.pipeline import DEFAULT_DEPTH, Pipeline, build_pipeline
 from hwsim.accelerator.stage import Fifo, Stage, Stream
 from hwsim.accelerator.timeline import Timeline, steady_timeline, timeline
 from hwsim.accelerator.timing import Timing
+from hwsim.design.memory import MemoryInfo
+from hwsim.design.operation import Operation
 
 __all__ = [
     "DEFAULT_DEPTH",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hwsim.accelerator.stage import Stream
+from hwsim.design.bits import bits_to_ints, ints_to_bits
 
 
 def pack_bits(stream: Stream, x: np.ndarray) -> np.ndarray:
@@ -45,21 +46,6 @@ def valid_bits(stream: Stream) -> np.ndarray:
     lanes.reshape(-1)[: t.channels] = 1
     pixel = np.repeat(lanes, t.bits, axis=2).reshape(stream.beats, stream.bits)
     return np.tile(pixel, (t.height * t.width, 1))
-
-
-def bits_to_ints(bits: np.ndarray) -> list[int]:
-    """One integer per row of ``bits`` [rows, width], least significant bit first."""
-    packed = np.packbits(bits, axis=1, bitorder="little")
-    return [int.from_bytes(row.tobytes(), "little") for row in packed]
-
-
-def ints_to_bits(values: Sequence[int], width: int) -> np.ndarray:
-    """The inverse of ``bits_to_ints``: uint8 0/1 [values, width]; higher bits are dropped."""
-    size = -(-width // 8)
-    mask = (1 << width) - 1
-    blob = b"".join((int(value) & mask).to_bytes(size, "little") for value in values)
-    packed = np.frombuffer(blob, np.uint8).reshape(len(values), size)
-    return np.unpackbits(packed, axis=1, count=width, bitorder="little")
 
 
 def pack(stream: Stream, x: np.ndarray) -> list[int]:

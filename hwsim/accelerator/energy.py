@@ -13,12 +13,12 @@ from functools import cached_property
 
 import numpy as np
 
-from hwsim.accelerator.memories import MemoryInfo, memory_list
-from hwsim.accelerator.operations import Operation, count_operations
-from hwsim.accelerator.pipeline import Pipeline
-from hwsim.accelerator.roles import Role, Style
 from hwsim.config.energy_table import EnergyTable, OperationEntry
 from hwsim.costs import Basis, Entry, Ledger
+from hwsim.design.design import Design
+from hwsim.design.memory import MemoryInfo
+from hwsim.design.operation import Operation
+from hwsim.design.roles import Role, Style
 
 KINDS = ("logic", *Role, "leakage")
 
@@ -162,7 +162,7 @@ class Prices:
 
 
 def estimate_energy(
-    pipeline: Pipeline,
+    design: Design,
     table: EnergyTable,
     interval_cycles: int,
     clock_mhz: float,
@@ -178,16 +178,15 @@ def estimate_energy(
     prices = Prices(table, voltage_v)
     frame_us = interval_cycles / clock_mhz
     entries = []
-    memories = memory_list(pipeline)
+    memories, operations = design.memories(), design.operations()
     for memory in memories:
-        if memory.layer not in {stage.name for stage in pipeline.stages}:
+        if memory.layer not in operations:
             entries += _memory(memory, prices, frame_us)
-    for stage in pipeline.stages:
-        operations = count_operations(stage)
-        pj = sum(n * prices.operation(operation) for operation, n in operations.items())
-        entries.append(_entry(stage.name, "logic", pj))
+    for part, count in operations.items():
+        pj = sum(n * prices.operation(operation) for operation, n in count.items())
+        entries.append(_entry(part, "logic", pj))
         for memory in memories:
-            if memory.layer == stage.name:
+            if memory.layer == part:
                 entries += _memory(memory, prices, frame_us)
     return EnergyReport(Ledger(tuple(entries), {QUANTITY: energy_basis(table)}), frame_us)
 

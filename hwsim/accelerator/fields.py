@@ -3,85 +3,29 @@
 A word is a row of *fields*, each of which holds one number: a lane of a beat, an accumulator, a
 multiplier or a bias, a tap or a weight code (``hwsim.accelerator.memories`` says where each lies).
 Fields are the same for hardware, NumPy and PyTorch, and so are fields that failing cells changed.
-This module is the one place that puts words together (``image``) and takes them apart. Images
+This module is the one place that puts words together and takes them apart. Images
 are made when somebody asks for one; sizes come without them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
-from hwsim.accelerator.beats import bits_to_ints
-from hwsim.accelerator.memories import MemoryInfo
-from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
-from hwsim.accelerator.roles import STORES, Role
 from hwsim.accelerator.stage import Stage
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
+from hwsim.design.fields import Fields, signed, unsigned
+from hwsim.design.memory import MemoryInfo
+from hwsim.design.roles import STORES, Role
 from hwsim.network import MuxConv2d
 
-ONES = np.int64(-1)
-
-
-@dataclass(frozen=True, eq=False)
-class Fields:
-    """The fields of a memory's words.
-
-    width: bits of each field of a word, lowest first, int64 [fields]. real: bool [words, fields],
-    clear where a field belongs to a lane past the last channel: nothing depends on what it holds,
-    so synthesis drops it, and it does not fail. lanes: equal parts of a word, one a channel.
-    values: what the fields of one lane hold, for people (tap, weight, multiplier, bias, or the
-    role of the memory).
-    """
-
-    width: np.ndarray
-    real: np.ndarray
-    lanes: int
-    values: tuple[str, ...]
-
-    @property
-    def start(self) -> np.ndarray:
-        """Lowest bit of each field, int64 [fields]."""
-        return np.cumsum(self.width) - self.width
-
-    @property
-    def bits(self) -> int:
-        return int(self.width.sum())
-
-    def real_bits(self) -> np.ndarray:
-        """``real`` of every bit, bool [words, bits]."""
-        return np.repeat(self.real, self.width, axis=1)
-
-    def pack(self, values: np.ndarray) -> np.ndarray:
-        """Bits of words: uint8 [n, bits] of fields, integers [n, fields] or [n, ...] alike."""
-        values = np.asarray(values, np.int64).reshape(len(values), len(self.width))
-        at = np.arange(self.bits) - np.repeat(self.start, self.width)
-        return (np.repeat(values, self.width, axis=1) >> at & 1).astype(np.uint8)
-
-    def words(self, values: np.ndarray) -> list[int]:
-        """Whole words, bit 0 lowest, of fields as in ``pack``."""
-        return bits_to_ints(self.pack(values))
-
-    def unpack(self, bits: np.ndarray) -> np.ndarray:
-        """The inverse of ``pack``: int64 [n, fields], unsigned."""
-        weight = np.int64(1) << (np.arange(self.bits) - np.repeat(self.start, self.width))
-        return np.add.reduceat(bits * weight, self.start, axis=1)
-
-
-def signed(values: np.ndarray, bits: int) -> np.ndarray:
-    """The lowest ``bits`` (1..64) bits of ``values`` as two's complement."""
-    return values << (64 - bits) >> (64 - bits)
-
-
-def unsigned(values: np.ndarray, bits: int) -> np.ndarray:
-    """The lowest ``bits`` (1..64) bits of ``values``; 64 of them fill the whole element."""
-    return values & (ONES if bits == 64 else np.int64((1 << bits) - 1))
-
+if TYPE_CHECKING:
+    from hwsim.accelerator.pipeline import Pipeline
 
 # -- which fields a memory has ---------------------------------------------------------------------
 
@@ -109,14 +53,14 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
             assert_never(memory.role)
 
 
-def image(pipeline: Pipeline, memory: MemoryInfo) -> list[int] | None:
-    """Words of ``memory``, one of ``memory_list(pipeline)``; None where it is written at run time.
+def memory_content(pipeline: Pipeline, memory: MemoryInfo) -> np.ndarray | None:
+    """Fields of ``memory``, one of ``memory_list(pipeline)``: int64 [words, fields], unsigned.
 
-    Bit 0 of a word is the lowest bit of its integer.
+    None where it is written at run time.
     """
     if memory.role not in STORES:
         return None
-    return store_image(pipeline.stage(memory.layer), memory.role)
+    return stored_fields(pipeline.stage(memory.layer), memory.role)
 
 
 def store_image(stage: Stage, role: Role) -> list[int]:

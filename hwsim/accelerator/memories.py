@@ -26,50 +26,17 @@ Where op and requantizer share a stage, both memories carry the name of the stag
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from hwsim.accelerator.kinds import Accumulator, Window
-from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.stage import Fifo, Stage
 from hwsim.accelerator.weights import weight_store
+from hwsim.design.memory import MemoryInfo
+from hwsim.design.roles import Role, Style
 
-
-@dataclass(frozen=True)
-class MemoryInfo:
-    """One memory; ``words`` x ``bits`` cells, spread evenly over ``banks`` equal arrays.
-
-    name: unique in the accelerator, see the module text. layer: the stage that owns it; a FIFO
-    belongs to the stage that fills it (``source`` for the input's). instances: path of each bank
-    in the RTL, empty unless style is ``memory``. reads, writes: words per frame, in which every
-    bank counts for itself: the exact number of cycles with its enable set.
-    """
-
-    name: str
-    role: Role
-    layer: str
-    words: int
-    bits: int
-    style: Style
-    reads: int
-    writes: int
-    instances: tuple[str, ...] = ()
-
-    @property
-    def banks(self) -> int:
-        return max(1, len(self.instances))
-
-    @property
-    def bank_words(self) -> int:
-        """Words of each bank."""
-        return self.words // self.banks
-
-    @property
-    def size_bits(self) -> int:
-        """Cells in all."""
-        return self.words * self.bits
+if TYPE_CHECKING:
+    from hwsim.accelerator.pipeline import Pipeline
 
 
 def memory_list(pipeline: Pipeline) -> tuple[MemoryInfo, ...]:

@@ -9,25 +9,10 @@ counted, nor what starts, holds or clears a value (zeros outside the image, accu
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.stage import Stage
-
-KINDS = ("add", "negate", "compare", "multiply", "select")
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An operation on ``bits`` bits; a multiplication has a second operand of ``other`` bits.
-
-    kind: add; negate (the sign flip of a weight); compare (of two values); multiply; select (a
-    2:1 multiplexer).
-    """
-
-    kind: str
-    bits: int
-    other: int = 0
+from hwsim.design.operation import Operation
 
 
 def count_operations(stage: Stage) -> Counter[Operation]:

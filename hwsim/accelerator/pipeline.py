@@ -10,32 +10,47 @@ A stage is called as its op; names that hwsim adds give way to the names of ops 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from hwsim.accelerator.fields import memory_content, memory_fields
 from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.folding import check_folding, rider
 from hwsim.accelerator.kinds import FORK, RESIZE, StageKind, Window, kind_of
 from hwsim.accelerator.kinds.kind import requantize_latency
+from hwsim.accelerator.memories import memory_list
+from hwsim.accelerator.operations import count_operations
 from hwsim.accelerator.ring import size_ring
 from hwsim.accelerator.stage import Fifo, Stage, Stream
 from hwsim.config.accelerator import MOST_FIFO_BEATS
+from hwsim.design.design import Design
+from hwsim.design.fields import Fields
+from hwsim.design.memory import MemoryInfo
+from hwsim.design.operation import Operation
 from hwsim.errors import MappingError
 from hwsim.network import INPUT, Flatten, Network, Op, Requantize
 from hwsim.schema import suggestion
+
+if TYPE_CHECKING:
+    from hwsim.accelerator.cycles import CycleReport
 
 DEFAULT_DEPTH = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Pipeline:
+class Pipeline(Design):
     """A mapped network: stages in topological order, and the FIFOs that link them.
 
     Names of stages and of the two ends are unique, and so are those of FIFOs. The first FIFO is
     the one that the input enters, the last one the one that the output leaves.
     """
 
+    kind = "pipeline"
     network: Network
     stages: tuple[Stage, ...]
     fifos: tuple[Fifo, ...]
@@ -77,6 +92,42 @@ class Pipeline:
     def ideal_interval(self) -> int:
         """Cycles per frame of the slowest stage, were no stage ever to wait."""
         return max(stage.timing.ideal_interval for stage in self.stages)
+
+    # -- as a design -------------------------------------------------------------------------------
+
+    def memories(self) -> tuple[MemoryInfo, ...]:
+        """``memory_list``, made once."""
+        return self._memories
+
+    @cached_property
+    def _memories(self) -> tuple[MemoryInfo, ...]:
+        return memory_list(self)
+
+    def fields(self, memory: MemoryInfo) -> Fields:
+        return memory_fields(self, memory)
+
+    def stored(self, memory: MemoryInfo) -> np.ndarray | None:
+        return memory_content(self, memory)
+
+    def operations(self) -> dict[str, Counter[Operation]]:
+        """Operations of a frame by stage."""
+        return {stage.name: count_operations(stage) for stage in self.stages}
+
+    def cycles(self, workload: int) -> CycleReport:
+        """Cycles of so many frames that follow each other without a break; see ``simulate``."""
+        from hwsim.accelerator.cycles import simulate
+
+        return simulate(self, workload)
+
+    def to_plain(self) -> dict[str, Any]:
+        """See ``PipelineRecord``, which restores the pipeline."""
+        return {
+            "kind": self.kind,
+            "folding": {name: asdict(fold) for name, fold in sorted(self.folding.items())},
+            "fifo_depths": {fifo.name: fifo.depth for fifo in self.fifos},
+        }
+
+    # -- other depths ------------------------------------------------------------------------------
 
     def with_depths(self, depths: Mapping[str, int]) -> Pipeline:
         """The same pipeline with other FIFO depths, by FIFO name; raises MappingError."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -30,15 +29,6 @@ class PipelineRecord(Document):
         if missing:
             raise MappingError(f"design.fifo_depths: FIFO '{missing[0]}' is missing")
         return pipeline
-
-
-def to_plain(pipeline: Pipeline) -> dict[str, Any]:
-    """``pipeline`` as plain JSON values, those of a ``PipelineRecord``."""
-    return {
-        "kind": "pipeline",
-        "folding": {name: asdict(fold) for name, fold in sorted(pipeline.folding.items())},
-        "fifo_depths": {fifo.name: fifo.depth for fifo in pipeline.fifos},
-    }
 
 
 class Simulation(Document):

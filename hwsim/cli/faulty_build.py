@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from hwsim.accelerator import Pipeline, memory_list
-from hwsim.accelerator.roles import Role
 from hwsim.cli.cells import CellOptions, parse_spatial, relative_voltage, words
+from hwsim.design.roles import Role
 from hwsim.errors import ConfigError, StorageError
 from hwsim.faults import DesignFaults, design_faults
 from hwsim.faults.design import memory_protections, memory_shapes

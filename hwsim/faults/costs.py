@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hwsim.accelerator import Pipeline, memory_list, simulate
 from hwsim.accelerator.energy import Prices, access_pj, estimate_energy
-from hwsim.accelerator.operations import Operation
+from hwsim.design import Design, Operation
 from hwsim.lowvoltage.protection import Protection
 from hwsim.lowvoltage.technology import MemoryTechnology
 
@@ -83,7 +82,7 @@ class MemoryEnergy:
 
 
 def memory_energy(
-    pipeline: Pipeline,
+    design: Design,
     technology: MemoryTechnology,
     protections: Mapping[str, Protection],
     prices: Prices,
@@ -96,7 +95,7 @@ def memory_energy(
     bare = gates = 0.0
     accesses: dict[str, float] = {}
     cells = check_cells = 0
-    for memory in memory_list(pipeline):
+    for memory in design.memories():
         if memory.name not in protections:
             continue
         protection = protections[memory.name]
@@ -107,6 +106,6 @@ def memory_energy(
         gates += switched * prices.operation(_GATE)
         cells += memory.size_bits
         check_cells += memory.words * protection.check_bits(memory.bits)
-    interval = simulate(pipeline, _FRAMES).frame_interval_cycles
-    total = estimate_energy(pipeline, prices.table, interval, clock_mhz, prices.voltage_v).total_pj
+    interval = design.cycles(_FRAMES).frame_interval_cycles
+    total = estimate_energy(design, prices.table, interval, clock_mhz, prices.voltage_v).total_pj
     return MemoryEnergy(technology, bare, accesses, gates, total, cells, check_cells)

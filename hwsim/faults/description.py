@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from hwsim.accelerator import Pipeline
+from hwsim.design import Design
 from hwsim.errors import StorageError
 from hwsim.faults.design import DesignFaults, design_faults
 from hwsim.files import Count, Document, Share
@@ -57,7 +57,7 @@ class FaultRecord(Document):
 
 
 def describe_faults(faults: DesignFaults) -> dict[str, Any]:
-    """What ``restore_faults`` needs besides the pipeline and arrays, as plain JSON values.
+    """What ``restore_faults`` needs besides the design and arrays, as plain JSON values.
 
     Of each memory that may fail: its bit error rate, its protection and how many of its cells
     fail. Raises ChipError unless the faults are those of a ``Chip`` or a ``FaultMap``.
@@ -97,7 +97,7 @@ def fault_arrays(faults: DesignFaults) -> dict[str, np.ndarray]:
 
 
 def restore_faults(
-    pipeline: Pipeline, record: FaultRecord, arrays: Mapping[str, np.ndarray]
+    design: Design, record: FaultRecord, arrays: Mapping[str, np.ndarray]
 ) -> DesignFaults:
     """The faults that ``describe_faults`` and ``fault_arrays`` gave.
 
@@ -111,7 +111,7 @@ def restore_faults(
     else:
         source = Chip(record.technology, record.seed or 0, _spatial(record.spatial or {}))
     faults = design_faults(
-        pipeline,
+        design,
         source,
         {name: memory.bit_error_rate for name, memory in record.memories.items()},
         tuple(record.memories),

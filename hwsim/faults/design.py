@@ -1,4 +1,4 @@
-"""The faults of an accelerator: every memory of a pipeline, for one chip at one operating point.
+"""The faults of a design: every memory of it, for one chip at one operating point.
 
 ``design_faults`` asks the chip about each memory of ``memory_list`` by its name, words and bits,
 so chip, seed and voltage decide which cells fail, whoever asks: evaluation in NumPy or PyTorch,
@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.accelerator import MemoryInfo, Pipeline, memory_list
-from hwsim.accelerator.fields import Fields, memory_fields, stored_fields
-from hwsim.accelerator.roles import PROTECTABLE, Role, Style
+from hwsim.accelerator import Pipeline
 from hwsim.cells import failing_cells, read_cells
+from hwsim.design import Design, MemoryInfo
+from hwsim.design.fields import Fields
+from hwsim.design.roles import PROTECTABLE, Role, Style
 from hwsim.faults.masks import FieldMasks, field_masks
 from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
 from hwsim.lowvoltage.protection import NONE, Protection
@@ -94,17 +95,24 @@ class MemoryFaults:
 
 @dataclass(frozen=True, eq=False)
 class DesignFaults:
-    """The faults of ``pipeline`` on ``chip``; made by ``design_faults``.
+    """The faults of ``design`` on ``chip``; made by ``design_faults``.
 
     probability, protections: bit error rate and protection of each memory that may fail, by name.
     memories: the ones with at least one failing cell, by name.
     """
 
-    pipeline: Pipeline
+    design: Design
     chip: FaultSource
     probability: Mapping[str, float]
     protections: Mapping[str, Protection]
     memories: Mapping[str, MemoryFaults]
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The design, for whoever evaluates pipelines; raises ChipError where it is another."""
+        if not isinstance(self.design, Pipeline):
+            raise ChipError(f"faults of a {self.design.kind} are not evaluated as a pipeline's")
+        return self.design
 
     def __len__(self) -> int:
         """Failing cells in all."""
@@ -121,21 +129,26 @@ class DesignFaults:
     def stored(self, layer: str, role: Role) -> np.ndarray:
         """Fields of a weight store or of constants as they are always read, int64.
 
-        Cells whose errors come and go are read as stored.
+        Cells whose errors come and go are read as stored. Raises ChipError for a memory that is
+        written.
         """
-        fields = stored_fields(self.pipeline.stage(layer), role)
-        faulty = self.of(layer, role)
+        name = Role(role).memory(layer)
+        memory = next(memory for memory in self.design.memories() if memory.name == name)
+        fields = self.design.stored(memory)
+        if fields is None:
+            raise ChipError(f"{name}: is written at run time, nothing is known of its words")
+        faulty = self.memories.get(name)
         return fields if faulty is None or faulty.transient else faulty.read(fields)
 
 
 def design_faults(
-    pipeline: Pipeline,
+    design: Design,
     chip: FaultSource,
     probability: float | Mapping[str, float],
     memories: Iterable[str] = tuple(Role),
     protection: Protection | Mapping[str, Protection] = NONE,
 ) -> DesignFaults:
-    """The faults of ``pipeline`` on ``chip`` at one operating point.
+    """The faults of ``design`` on ``chip`` at one operating point.
 
     probability: bit error rate 0..1 of all memories, or rates by name, layer (stage; ``source``
     for the input FIFO) or role, the first of which counts where several hold; memories that are
@@ -147,7 +160,7 @@ def design_faults(
     protected registers and for protected cells whose errors come and go; VoltageError for a rate
     outside 0..1.
     """
-    listed = memory_list(pipeline)
+    listed = design.memories()
     chosen = _chosen(listed, memories)
     rates = _by_memory(listed, probability, "bit error rate")
     codes = _by_memory(listed, protection, "protection")
@@ -160,20 +173,20 @@ def design_faults(
             raise VoltageError(f"{memory.name}: bit error rate must be 0..1, not {rate:g}")
         used[memory.name] = float(rate)
         code = protections[memory.name] = _protection(memory, codes, given=protection)
-        one = _memory_faults(pipeline, chip, memory, float(rate), code)
+        one = _memory_faults(design, chip, memory, float(rate), code)
         if len(one.faults):
             found[memory.name] = one
-    return DesignFaults(pipeline, chip, used, protections, found)
+    return DesignFaults(design, chip, used, protections, found)
 
 
 def memory_protections(
-    pipeline: Pipeline, memories: Iterable[str], protection: Protection = NONE
+    design: Design, memories: Iterable[str], protection: Protection = NONE
 ) -> dict[str, Protection]:
     """How each memory of these roles or names that has cells is protected, by name.
 
     Raises ChipError for a name that is not known, and where none has cells.
     """
-    listed, memories = memory_list(pipeline), tuple(memories)
+    listed, memories = design.memories(), tuple(memories)
     chosen = _chosen(listed, memories)
     found = [m for m in listed if m.name in chosen and m.style is not Style.CONSTANT]
     if not found:
@@ -182,7 +195,7 @@ def memory_protections(
             "(weights in the fabric have none)"
         )
     return {
-        memory.name: protection.for_values(memory.bits // memory_fields(pipeline, memory).lanes)
+        memory.name: protection.for_values(memory.bits // design.fields(memory).lanes)
         if _protectable(memory)
         else NONE
         for memory in found
@@ -190,12 +203,12 @@ def memory_protections(
 
 
 def memory_shapes(
-    pipeline: Pipeline, protections: Mapping[str, Protection]
+    design: Design, protections: Mapping[str, Protection]
 ) -> dict[str, tuple[int, int]]:
     """Words and their bits, check bits included, of the memories named in ``protections``."""
     return {
         memory.name: (memory.words, memory.bits + protections[memory.name].check_bits(memory.bits))
-        for memory in memory_list(pipeline)
+        for memory in design.memories()
         if memory.name in protections
     }
 
@@ -265,9 +278,9 @@ def _protection(
 
 
 def _memory_faults(
-    pipeline: Pipeline, chip: FaultSource, memory: MemoryInfo, rate: float, code: Protection
+    design: Design, chip: FaultSource, memory: MemoryInfo, rate: float, code: Protection
 ) -> MemoryFaults:
-    fields = memory_fields(pipeline, memory)
+    fields = design.fields(memory)
     code = code.for_values(memory.bits // fields.lanes)
     checks = code.check_bits(memory.bits)
     faults = chip.faults_at(memory.name, memory.words, memory.bits, rate, checks)

@@ -14,10 +14,11 @@ from typing import Any, assert_never
 import numpy as np
 
 from hwsim.accelerator import Fifo, Pipeline, Stage
-from hwsim.accelerator.fields import ONES, decode_constants, decode_weights, weight_places
+from hwsim.accelerator.fields import decode_constants, decode_weights, weight_places
 from hwsim.accelerator.kinds import Accumulator
 from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.roles import Role
+from hwsim.design.fields import ONES
+from hwsim.design.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.execute.circuit import Circuit, Edit, Register
 from hwsim.faults.design import DesignFaults, MemoryFaults

@@ -17,11 +17,12 @@ from typing import assert_never
 import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
-from hwsim.accelerator.fields import signed, split_constants, split_weights, unsigned
+from hwsim.accelerator.fields import split_constants, split_weights
 from hwsim.accelerator.kinds import Accumulator, Window
 from hwsim.accelerator.requantize import requantize_store
-from hwsim.accelerator.roles import Role
 from hwsim.accelerator.weights import weight_store
+from hwsim.design.fields import signed, unsigned
+from hwsim.design.roles import Role
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults import kernels

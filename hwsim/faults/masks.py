@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwsim.accelerator.fields import ONES, Fields
 from hwsim.cells import failing_cells
+from hwsim.design.fields import ONES, Fields
 from hwsim.lowvoltage.chip import FaultList
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from hwsim.accelerator import Pipeline, memory_list
 from hwsim.accelerator.fields import store_fields, weight_places
-from hwsim.accelerator.roles import Role, Style
 from hwsim.accelerator.weights import weight_store
+from hwsim.design.roles import Role, Style
 from hwsim.lowvoltage.chip import FaultList, FaultSource
 from hwsim.network.codes import WeightCode
 

@@ -14,9 +14,9 @@ from math import gcd
 import numpy as np
 
 from hwsim.accelerator import Fifo, Stage, Stream
-from hwsim.accelerator.fields import signed, unsigned
 from hwsim.accelerator.kinds import Window
 from hwsim.cells import read_cells_jit
+from hwsim.design.fields import signed, unsigned
 from hwsim.execute.circuit import Change
 from hwsim.execute.layout import Layout
 from hwsim.faults.design import MemoryFaults

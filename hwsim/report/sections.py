@@ -15,7 +15,7 @@ from markupsafe import Markup
 from hwsim.accelerator import steady_timeline, timeline
 from hwsim.accelerator.energy import KINDS
 from hwsim.accelerator.energy import QUANTITY as ENERGY
-from hwsim.accelerator.roles import Role
+from hwsim.design.roles import Role
 from hwsim.report import faults
 from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves

@@ -8,7 +8,6 @@ from typing import Any
 
 from hwsim.accelerator import CycleReport, Pipeline, memory_list, simulate
 from hwsim.accelerator.energy import estimate_energy
-from hwsim.accelerator.plain import to_plain
 from hwsim.config.accelerator import EnergyConfig
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
@@ -87,7 +86,7 @@ def simulate_figures(
     interval = report.frame_interval_cycles
     spent = estimate_energy(pipeline, table, interval, clock_mhz, energy.voltage_v)
     return {
-        "design": to_plain(pipeline),
+        "design": pipeline.to_plain(),
         "accelerator": {
             "clock_mhz": clock_mhz,
             "frames": report.frames,

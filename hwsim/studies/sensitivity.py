@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hwsim.accelerator import MemoryInfo, memory_list
+from hwsim.accelerator import memory_list
 from hwsim.accelerator.fields import memory_fields
-from hwsim.accelerator.roles import Role
+from hwsim.design import MemoryInfo
+from hwsim.design.roles import Role
 from hwsim.faults.design import DesignFaults, MemoryFaults
 from hwsim.hashes import value_hash
 from hwsim.progress import NoProgress, Progress

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hwsim.accelerator import Pipeline
-from hwsim.accelerator.plain import to_plain
-from hwsim.accelerator.roles import PROTECTABLE
+from hwsim.design.roles import PROTECTABLE
 from hwsim.errors import NetworkError, OutputError, StorageError
 from hwsim.execute import Executor
 from hwsim.faults.design import (
@@ -146,7 +145,7 @@ class Study:
                 __version__,
                 code_hash(Path(__file__)),
                 network_hash(self.pipeline.network),
-                to_plain(self.pipeline),
+                self.pipeline.to_plain(),
                 self.technology.faults.model_dump(mode="json"),
                 vars(self.clusters),
                 sorted(self.protections),

@@ -19,7 +19,6 @@ from support.report_folder import write_folder  # noqa: E402
 from support.small_study import own_answers, small_pipeline  # noqa: E402
 
 from hwsim.accelerator import Fold, Prices, build_pipeline  # noqa: E402
-from hwsim.accelerator.plain import to_plain  # noqa: E402
 from hwsim.config.energy_table import EnergyTable  # noqa: E402
 from hwsim.config.loader import load_config  # noqa: E402
 from hwsim.faults import design_faults  # noqa: E402
@@ -90,7 +89,7 @@ def make(folder: Path) -> None:
         (folder / "run" / name).unlink()
 
     pipeline = build_pipeline(net, {"mux": Fold(2, 1)}, 40)
-    write_json(folder / "simulation.json", {"design": to_plain(pipeline)})
+    write_json(folder / "simulation.json", {"design": pipeline.to_plain()})
     cells = (np.arange(64 * 8).reshape(64, 8) % 7 == 0).astype(np.int8)
     whole = FaultMap(load_technology("sram_14nm"), cells, reads=cells - 1)
     memories = ("weight",)

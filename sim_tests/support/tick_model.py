@@ -8,13 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hwsim.accelerator import (
-    CycleReport,
-    FifoCycles,
-    Pipeline,
-    Stage,
-    StageCycles,
-)
+from hwsim.accelerator import CycleReport, FifoCycles, Pipeline, Stage, StageCycles
 from hwsim.accelerator import Fifo as Link
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from hwsim.accelerator.fold import Fold
-from hwsim.accelerator.operations import Operation
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing
+from hwsim.design.operation import Operation
 from hwsim.network import Op, Requantize
 
 

@@ -10,10 +10,11 @@ from collections import Counter
 from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
 from hwsim.accelerator.kinds.kind import Accumulator, StageKind, Window, never, same_lanes
 from hwsim.accelerator.kinds.pool import window_timing
-from hwsim.accelerator.operations import Operation, tree
+from hwsim.accelerator.operations import tree
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import WEIGHT_READ, Timing, tree_registers, window_read
 from hwsim.accelerator.weights import WeightStore, weight_store
+from hwsim.design.operation import Operation
 from hwsim.errors import MappingError
 from hwsim.network import Conv2d, Linear, MuxConv2d, Op, TensorType, Weighted, bits_for
 

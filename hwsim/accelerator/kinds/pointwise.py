@@ -16,9 +16,9 @@ from hwsim.accelerator.kinds.kind import (
     requantize_latency,
     same_lanes,
 )
-from hwsim.accelerator.operations import Operation
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing, tree_registers
+from hwsim.design.operation import Operation
 from hwsim.network import Add, ArgMax, Op, Requantize
 
 

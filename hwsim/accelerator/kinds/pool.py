@@ -14,9 +14,10 @@ from hwsim.accelerator.kinds.kind import (
     never,
     same_lanes,
 )
-from hwsim.accelerator.operations import Operation, tree
+from hwsim.accelerator.operations import tree
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing, tree_registers, window_read
+from hwsim.design.operation import Operation
 from hwsim.network import AvgPool2d, GlobalAvgPool, GlobalMaxPool, MaxPool2d, Op
 
 

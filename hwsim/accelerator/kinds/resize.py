@@ -6,9 +6,9 @@ from collections import Counter
 
 from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.kinds.kind import Accumulator, StageKind, Window, never
-from hwsim.accelerator.operations import Operation
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing
+from hwsim.design.operation import Operation
 from hwsim.network import Op
 
 
