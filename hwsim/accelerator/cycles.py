@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwsim.accelerator import _solver as k
-from hwsim.accelerator.pipeline import Pipeline
 from hwsim.errors import HwsimError
+
+if TYPE_CHECKING:
+    from hwsim.accelerator.pipeline import Pipeline
 
 FOREVER = 1 << 62
 SPARE_DATES = 256
