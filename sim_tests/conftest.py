@@ -33,11 +33,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(3600))
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give ``Conformance.test_op`` every case of every op, in every class derived from it."""
-    import conformance
-
-    if metafunc.cls is not None and issubclass(metafunc.cls, conformance.Conformance):
-        metafunc.parametrize("network", conformance.pytest_cases())

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Fold, auto_fold, build_pipeline, is_mac
 from hwsim.accelerator.folding import stage_ops
@@ -27,6 +26,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
+from hwsim.testing import Limits, random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.amaranth_run import random_folding
-from support.random_networks import Limits, random_network
 from support.tick_model import play
 
 from hwsim.accelerator import (
@@ -23,6 +21,7 @@ from hwsim.accelerator import (
     cycles,
     simulate,
 )
+from hwsim.testing import Limits, random_folding, random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
 

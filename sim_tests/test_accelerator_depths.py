@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.amaranth_run import random_folding
 from support.emitted import tiny_network
-from support.random_networks import Limits, random_network
 from support.search_depths import smallest_depths as search_depths
 from support.tick_model import play
 
@@ -30,6 +28,7 @@ from hwsim.config.loader import validate_config
 from hwsim.errors import ConfigError, MappingError
 from hwsim.network import MaxPool2d, Network, TensorType
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
+from hwsim.testing import Limits, random_folding, random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
 FRAMES = 24

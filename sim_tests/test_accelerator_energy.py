@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_folding
-from support.random_networks import random_network
 
 from hwsim.accelerator import (
     Fold,
@@ -30,6 +28,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
+from hwsim.testing import random_folding, random_network
 
 TABLE = load_config("cmos_45nm", EnergyTable, "energy")
 

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_folding
-from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Pipeline, Stage, build_pipeline, count_operations, memory_list
 from hwsim.accelerator.fields import memory_fields
@@ -15,6 +13,7 @@ from hwsim.accelerator.kinds import DEPTHWISE, MAC
 from hwsim.design.fields import Fields
 from hwsim.design.roles import STORES
 from hwsim.network import Alphabet, MuxConv2d, Requantize
+from hwsim.testing import Limits, random_folding, random_network
 
 SEEDS = range(60)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.random_networks import random_network
 
 from hwsim.accelerator import simulate
 from hwsim.accelerator.mapping import map_network
@@ -21,6 +20,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
+from hwsim.testing import random_network
 
 
 def _requantize(name: str, source: str, channels: int) -> Requantize:

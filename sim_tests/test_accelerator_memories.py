@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_depths, random_folding, to_beats
 from support.memory_probe import elaborate, memories, probe, register_bits
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.kinds import GLOBAL_POOL, MAC, RESIZE
 from hwsim.design import MemoryInfo
 from hwsim.design.roles import STORES, Role, Style
 from hwsim.network import INPUT, evaluate
+from hwsim.rtl.testing import to_beats
+from hwsim.testing import Limits, random_depths, random_folding, random_input, random_network
 
 FRAMES = 2
 

@@ -10,11 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.amaranth_run import check, figures, random_folding, run
 from support.emitted import SIMULATOR, tiny_images, tiny_network
-from support.faulty import chip
 from support.nasty_names import nasty_names, renamed
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import (
     DeadlockError,
@@ -33,8 +30,11 @@ from hwsim.network import Add, GlobalMaxPool, MaxPool2d, Network, TensorType, ev
 from hwsim.report.graph import draw_pipeline
 from hwsim.rtl.accelerator import Accelerator
 from hwsim.rtl.emit import generate
+from hwsim.rtl.testing import check, figures, run
 from hwsim.rtl.verify import verify
 from hwsim.rtl.verilog import to_verilog
+from hwsim.testing import Limits, random_folding, random_input, random_network
+from hwsim.testing.faulty import chip
 
 SEEDS = st.integers(0, 2**32 - 1)
 LIMITS = Limits(channels=5, size=6, blocks=4)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.amaranth_run import check, random_folding, run
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import Pipeline, build_pipeline, simulate
 from hwsim.accelerator.kinds import RESIZE
 from hwsim.accelerator.ring import MULTIPLES, pace
 from hwsim.network import evaluate
+from hwsim.rtl.testing import check, run
+from hwsim.testing import Limits, random_folding, random_input, random_network
 
 SEEDS = st.integers(0, 2**32 - 1)
 FRAMES = 32

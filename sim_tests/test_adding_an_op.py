@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import conformance
 import numpy as np
 import pytest
 import test_faults_evaluate
@@ -20,8 +19,6 @@ import test_network_conformance
 import test_rtl_conformance
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib.wiring import Component
-from support import random_networks
-from support.faulty import chip
 from torch import Tensor
 
 from hwsim.accelerator import Operation, Stage, build_pipeline, count_operations, simulate
@@ -38,19 +35,21 @@ from hwsim.report.graph import draw_pipeline
 from hwsim.rtl.accelerator import STAGES
 from hwsim.rtl.stage import StageComponent
 from hwsim.rtl.util import Pipe
+from hwsim.testing import conformance, random_networks
+from hwsim.testing.faulty import chip
 
 DOCS = Path(__file__).parent.parent / "docs" / "architecture.md"
 
 TABLES: dict[str, tuple[str, Callable[[], set[type[Op]]]]] = {
     "meaning": ("`MEANING` of `hwsim/network/reference.py`", lambda: set(reference.MEANING)),
-    "row": ("`ROWS` of `sim_tests/conformance.py`", lambda: set(conformance.ROWS)),
+    "row": ("`ROWS` of `hwsim/testing/conformance.py`", lambda: set(conformance.ROWS)),
     "golden": ("`_MEANING` of `models/golden.py`", lambda: set(golden._MEANING)),
     "kernel": (
         "`TERMS` of `hwsim/execute/terms.py` or `_MAKE` of `hwsim/execute/plan.py`",
         lambda: {*TERMS, *plan._MAKE},
     ),
     "kind": ("`KINDS` of `hwsim/accelerator/kinds/`", lambda: mapped_ops()),
-    "random": ("`sim_tests/support/random_networks.py`", lambda: random_ops()),
+    "random": ("`hwsim/testing/random_networks.py`", lambda: random_ops()),
 }
 """Where every op has to be: in the words of the docs, and what is there."""
 

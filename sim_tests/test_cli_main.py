@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import typer.main
 from rich.console import Console
-from support.random_networks import random_network
 
 from hwsim import __version__
 from hwsim.cli.common import mark
@@ -23,6 +22,7 @@ from hwsim.cli.main import app, main
 from hwsim.cli.tables import Grid
 from hwsim.config.loader import shipped_configs
 from hwsim.network import Network, network_hash, save
+from hwsim.testing import random_network
 
 COMMANDS = [command.callback.__name__ for command in app.registered_commands]
 

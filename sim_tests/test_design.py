@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.faulty import chip, random_pipeline
-from support.random_networks import Limits
 
 from hwsim.accelerator import Pipeline, Prices, estimate_energy
 from hwsim.accelerator.energy import KINDS
@@ -36,6 +34,8 @@ from hwsim.lowvoltage import Chip, ChipError, load_technology
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.rtl.memory import design_memories
 from hwsim.run.figures import energy_table
+from hwsim.testing import Limits, random_pipeline
+from hwsim.testing.faulty import chip
 
 SRAM = load_technology("sram_14nm")
 

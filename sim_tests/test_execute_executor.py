@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.errors import NetworkError
 from hwsim.execute import Executor, kernels
@@ -36,6 +35,7 @@ from hwsim.network import (
     TensorType,
     evaluate,
 )
+from hwsim.testing import Limits, random_input, random_network
 
 
 def requantize(name: str, source: str, channels: int, lo: int = 0, hi: int = 15) -> Requantize:
@@ -133,7 +133,7 @@ def test_borders_stay_zero_from_block_to_block() -> None:
 def test_kernels_stay_in_bounds() -> None:
     """Random networks with numba's bounds checks on, in a process of its own."""
     program = """if True:
-        from support.random_networks import Limits, random_input, random_network
+        from hwsim.testing import (Limits, random_input, random_network)
         from hwsim.execute import Executor
         from hwsim.network import evaluate
         for seed in range(150):

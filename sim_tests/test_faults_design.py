@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.faulty import chip, random_pipeline, residual_pipeline
-from support.random_networks import Limits
 
 from hwsim.accelerator import Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.fields import (
@@ -29,6 +27,8 @@ from hwsim.lowvoltage.map import Holds
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.lowvoltage.transient import transient_key
 from hwsim.network import Alphabet, MuxConv2d, Network, TensorType
+from hwsim.testing import Limits, random_pipeline
+from hwsim.testing.faulty import chip, residual_pipeline
 
 LIMITS = Limits(channels=5, size=6)
 

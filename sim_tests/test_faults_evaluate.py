@@ -7,16 +7,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from support.faulty import (
-    KINDS,
-    RATES,
-    SHORTCUT,
-    chip,
-    random_pipeline,
-    residual_images,
-    residual_pipeline,
-)
-from support.random_networks import Limits, random_input
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline
 from hwsim.design.roles import Role
@@ -28,6 +18,8 @@ from hwsim.lowvoltage import ChipError
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
 from hwsim.network import Alphabet, Linear, Network, Requantize, TensorType, evaluate
+from hwsim.testing import Limits, random_input, random_pipeline
+from hwsim.testing.faulty import KINDS, RATES, SHORTCUT, chip, residual_images, residual_pipeline
 
 LIMITS = Limits(channels=5, size=6)
 FRAMES = 3

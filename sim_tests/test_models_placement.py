@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.amaranth_run import check, random_folding, run
 from support.emitted import SIMULATOR
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,7 +31,9 @@ from hwsim.models.networks import ConvNet, build_network, weighted_layers
 from hwsim.network import Alphabet, Linear, Network, TensorType, Weighted, evaluate
 from hwsim.network.codes import WeightCode
 from hwsim.rtl.emit import generate
+from hwsim.rtl.testing import check, run
 from hwsim.rtl.verify import verify
+from hwsim.testing import random_folding
 
 pytestmark = pytest.mark.filterwarnings("ignore:the batch-norm statistics do not belong")
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from conformance import ROWS, Conformance
 
 from hwsim.execute import Executor
 from hwsim.models.golden import GoldenNetwork
 from hwsim.network import Network, evaluate
 from hwsim.network.ops import OP_TYPES
+from hwsim.testing import ROWS, Conformance
 
 
 class TestReference(Conformance):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.random_networks import ALPHABETS, Limits, random_input, random_network
 
 from hwsim.execute import Executor
 from hwsim.models.golden import GoldenNetwork
 from hwsim.network import Network, evaluate, network_hash
 from hwsim.network.ops import OP_TYPES
+from hwsim.testing import ALPHABETS, Limits, random_input, random_network
 
 SMALL = Limits()
 LARGE = Limits(channels=12, size=13, blocks=6, mappable=False)

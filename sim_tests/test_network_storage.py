@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load as st_load
 from safetensors.numpy import save as st_save
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.errors import HwsimError, StorageError
 from hwsim.network import (
@@ -31,6 +30,7 @@ from hwsim.network import (
     save,
     storage,
 )
+from hwsim.testing import Limits, random_input, random_network
 
 FOREIGN = "is not a .hwnet file, or is truncated"
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], Any]

@@ -197,7 +197,6 @@ def test_every_test_has_a_limit(tmp_path: Path, pytestconfig: pytest.Config) -> 
     assert float(pytestconfig.getini("timeout")) == 300
     (tmp_path / "test_hangs.py").write_text(HANGS, encoding="utf-8")
     (tmp_path / "conftest.py").write_bytes((ROOT / "sim_tests" / "conftest.py").read_bytes())
-    (tmp_path / "conformance.py").touch()
     words = [
         sys.executable,
         "-m",

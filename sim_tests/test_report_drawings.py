@@ -8,8 +8,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_folding
-from support.random_networks import Limits, random_network
 from support.report_folder import balanced, four_layers, resnet
 
 from hwsim.accelerator import DeadlockError, Pipeline, build_pipeline, simulate, timeline
@@ -17,6 +15,7 @@ from hwsim.report.activity import draw_timeline
 from hwsim.report.charts import Bar, Curve, bars, curves
 from hwsim.report.graph import draw_pipeline
 from hwsim.report.svg import integer, percent, quantity, text_width, ticks
+from hwsim.testing import Limits, random_folding, random_network
 
 SVG = "{http://www.w3.org/2000/svg}"
 SIZES = {"s": 10.5, "l": 13.0}

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.amaranth_run import random_depths, random_folding
-from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import (
     DeadlockError,
@@ -19,6 +17,7 @@ from hwsim.accelerator import (
     steady_timeline,
     timeline,
 )
+from hwsim.testing import Limits, random_depths, random_folding, random_network
 
 LIMITS = Limits(channels=5, size=7)
 

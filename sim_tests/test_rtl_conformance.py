@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from conformance import Conformance
-from support.amaranth_run import figures, random_folding, run
 
 from hwsim.accelerator import build_pipeline, is_depthwise, simulate
 from hwsim.network import INPUT, Conv2d, Flatten, Network
+from hwsim.rtl.testing import figures, run
+from hwsim.testing import Conformance, random_folding
 
 
 class TestAmaranth(Conformance):

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_depths, random_folding
 from support.emitted import SIMULATOR
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import DeadlockError, Pipeline, simulate
 from hwsim.errors import MappingError
 from hwsim.rtl.emit import generate
 from hwsim.rtl.verify import verify
+from hwsim.testing import Limits, random_depths, random_folding, random_input, random_network
 
 pytestmark = pytest.mark.cosim
 

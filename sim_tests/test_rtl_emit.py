@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_depths, random_folding, to_beats
 from support.emitted import tiny_images, tiny_network, tiny_pipeline
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import (
     DeadlockError,
@@ -30,8 +28,10 @@ from hwsim.rtl.accelerator import STAGES
 from hwsim.rtl.bench import Bench
 from hwsim.rtl.emit import generate, read_folder
 from hwsim.rtl.synth import check_verilog, read_check, synth
+from hwsim.rtl.testing import to_beats
 from hwsim.rtl.tools import ToolError
 from hwsim.rtl.verilog import to_verilog
+from hwsim.testing import Limits, random_depths, random_folding, random_input, random_network
 
 STREAMS = [
     Stream("a", TensorType(5, 3, 2, 4, True), 2),

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.amaranth_run import check, random_depths, random_folding, run
-from support.extreme_networks import extreme_network
-from support.random_networks import random_input
 
 from hwsim.accelerator import (
     DeadlockError,
@@ -18,6 +15,8 @@ from hwsim.accelerator import (
 from hwsim.errors import MappingError
 from hwsim.execute import Executor
 from hwsim.network import evaluate
+from hwsim.rtl.testing import check, run
+from hwsim.testing import extreme_network, random_depths, random_folding, random_input
 
 FRAMES = 2
 

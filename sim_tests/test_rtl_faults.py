@@ -7,10 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from support.amaranth_run import check, run
 from support.emitted import tiny_pipeline
-from support.faulty import KINDS, RATES, chip, random_pipeline, residual_images, residual_pipeline
-from support.random_networks import Limits, random_input
 
 from hwsim.accelerator import Pipeline, simulate
 from hwsim.errors import MappingError
@@ -20,7 +17,10 @@ from hwsim.models.faulty_golden import FaultyGolden
 from hwsim.network import evaluate
 from hwsim.rtl import faults as rtl_faults
 from hwsim.rtl.accelerator import Accelerator
+from hwsim.rtl.testing import check, run
 from hwsim.rtl.verilog import to_verilog
+from hwsim.testing import Limits, random_input, random_pipeline
+from hwsim.testing.faulty import KINDS, RATES, chip, residual_images, residual_pipeline
 
 LIMITS = Limits(channels=5, size=6)
 FRAMES = 2

@@ -8,8 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.emitted import SIMULATOR
-from support.faulty import KINDS, RATES, chip, random_pipeline, residual_images, residual_pipeline
-from support.random_networks import Limits, random_input
 from typer.testing import CliRunner
 
 from hwsim.cli.main import app
@@ -23,6 +21,8 @@ from hwsim.rtl.emit import CELLS, MANIFEST, VECTORS, generate, read_folder
 from hwsim.rtl.verify import verify
 from hwsim.studies.result import FaultsResult
 from hwsim.studies.study import Study
+from hwsim.testing import Limits, random_input, random_pipeline
+from hwsim.testing.faulty import KINDS, RATES, chip, residual_images, residual_pipeline
 
 pytestmark = pytest.mark.cosim
 

@@ -13,9 +13,7 @@ import pytest
 from amaranth.hdl import Array, Cat, Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.sim import Simulator
-from support.faulty import KINDS, RATES, chip, random_pipeline, residual_pipeline
 from support.memory_probe import elaborate, memories
-from support.random_networks import Limits
 
 from hwsim.accelerator import memory_list
 from hwsim.design import MemoryInfo
@@ -28,6 +26,8 @@ from hwsim.lowvoltage.protection import NONE, Protection, parse_protection
 from hwsim.lowvoltage.transient import ALWAYS, errs_now, transient_key
 from hwsim.rtl.memory import DesignMemory
 from hwsim.rtl.util import index
+from hwsim.testing import Limits, random_pipeline
+from hwsim.testing.faulty import KINDS, RATES, chip, residual_pipeline
 
 WORDS, BITS, RATE = 12, 10, 0.15
 RTL = Path(__file__).parent.parent / "rtl"

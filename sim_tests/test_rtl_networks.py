@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.amaranth_run import check, figures, random_depths, random_folding, run
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import MappingError
@@ -22,6 +20,8 @@ from hwsim.network import (
     evaluate,
 )
 from hwsim.rtl.mac import _Weights
+from hwsim.rtl.testing import check, figures, run
+from hwsim.testing import Limits, random_depths, random_folding, random_input, random_network
 
 FRAMES = 2
 LIMITS = Limits(channels=5, size=7)

@@ -11,10 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_depths, random_folding
 from support.emitted import SIMULATOR, tiny_pipeline
-from support.faulty import chip, residual_pipeline
-from support.random_networks import Limits, random_network
 
 from hwsim.accelerator import Pipeline, build_pipeline
 from hwsim.errors import MappingError, StorageError
@@ -26,6 +23,8 @@ from hwsim.rtl.origin import verilog_of
 from hwsim.rtl.plain import plain
 from hwsim.rtl.synth import read_check, synth
 from hwsim.rtl.verify import verify
+from hwsim.testing import Limits, random_depths, random_folding, random_network
+from hwsim.testing.faulty import chip, residual_pipeline
 
 UNKNOWN = "is not what this version of hwsim generates"
 

@@ -13,9 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.amaranth_run import random_depths, random_folding
-from support.extreme_networks import extreme_network
-from support.random_networks import Limits, random_input, random_network
 
 from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
 from hwsim.accelerator.beats import pack_bits, unpack_bits, valid_bits
@@ -36,6 +33,14 @@ from hwsim.network import (
 )
 from hwsim.rtl.accelerator import Accelerator
 from hwsim.rtl.verilog import to_verilog
+from hwsim.testing import (
+    Limits,
+    extreme_network,
+    random_depths,
+    random_folding,
+    random_input,
+    random_network,
+)
 
 pytestmark = [
     pytest.mark.cosim,

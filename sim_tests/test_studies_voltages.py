@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.faulty import residual_images, residual_pipeline
 
 from hwsim.accelerator import build_pipeline, memory_list
 from hwsim.execute import Executor
@@ -30,6 +29,7 @@ from hwsim.studies import voltages
 from hwsim.studies.statistics import Bound, StatisticsError, StopRule
 from hwsim.studies.study import ChipRecords, Study
 from hwsim.studies.voltages import halves, judge_voltages, search_voltages
+from hwsim.testing.faulty import residual_images, residual_pipeline
 
 SRAM = load_technology("sram_14nm")
 LEVELS = (0.75, 0.8, 0.85, 0.9, 0.95)

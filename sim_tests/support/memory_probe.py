@@ -14,7 +14,7 @@ from amaranth.sim import Simulator
 from hwsim.accelerator import Pipeline
 from hwsim.faults import DesignFaults
 from hwsim.rtl.accelerator import Accelerator
-from support.amaranth_run import to_beats
+from hwsim.rtl.testing import to_beats
 
 
 @dataclass

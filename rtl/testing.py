@@ -15,14 +15,10 @@ from amaranth.sim import Simulator
 from hwsim.accelerator import (
     CycleReport,
     FifoCycles,
-    Fold,
     Pipeline,
     StageCycles,
     Stream,
-    build_pipeline,
-    is_mac,
 )
-from hwsim.accelerator.folding import stage_ops
 from hwsim.faults import DesignFaults
 from hwsim.network import Flatten, Network
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
@@ -226,25 +222,3 @@ def figures(report: CycleReport) -> dict[str, object]:
         "stages": report.stages,
         "high_water": {fifo.name: fifo.high_water for fifo in report.fifos},
     }
-
-
-def random_folding(network: Network, rng: np.random.Generator) -> dict[str, Fold]:
-    """Any lanes, dividing the channels or not, any weight style."""
-    folding = {}
-    for op in network.ops:
-        inputs = network.types[op.inputs[0]].channels
-        outputs = network.types[op.name].channels
-        folding[op.name] = Fold(
-            int(rng.integers(1, outputs + 1)) if is_mac(op) else 1,
-            int(rng.integers(1, min(inputs, 12) + 1)),
-            str(rng.choice(["memory", "constant"])),
-        )
-    return {op.name: folding[op.name] for op in stage_ops(network)}
-
-
-def random_depths(network: Network, folding: dict[str, Fold], rng: np.random.Generator) -> Pipeline:
-    """A pipeline with random FIFO depths, shallow and deep."""
-    pipeline = build_pipeline(network, folding)
-    return pipeline.with_depths(
-        {fifo.name: int(rng.choice([1, 2, 3, 5, 9, 40])) for fifo in pipeline.fifos}
-    )

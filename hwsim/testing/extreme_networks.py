@@ -29,7 +29,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
-from support.random_networks import ALPHABETS
+from hwsim.testing.random_networks import ALPHABETS
 
 
 def extreme_network(seed: int) -> Network:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, simulate
-from hwsim.errors import MappingError
+from hwsim.accelerator import Fold, Pipeline, build_pipeline
 from hwsim.lowvoltage import Chip, FaultModel, load_technology
 from hwsim.network import (
     Add,
@@ -19,8 +18,6 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
-from support.amaranth_run import random_depths, random_folding
-from support.random_networks import Limits, random_network
 
 KINDS = {
     "flip": FaultModel(kind="flip"),
@@ -91,18 +88,3 @@ def residual_pipeline() -> Pipeline:
 def residual_images(count: int) -> np.ndarray:
     """[count, 3, 4, 5] integers 0..15."""
     return np.random.default_rng(9).integers(0, 16, (count, 3, 4, 5))
-
-
-def random_pipeline(seed: int, limits: Limits, frames: int) -> Pipeline | None:
-    """Random network, folding and FIFO depths; None when it cannot be mapped."""
-    rng = np.random.default_rng(seed)
-    network = random_network(seed, limits)
-    try:
-        drawn = random_depths(network, random_folding(network, rng), rng)
-    except MappingError:
-        return None
-    try:
-        simulate(drawn, frames)
-    except DeadlockError:
-        return drawn.with_depths({fifo.name: 300 for fifo in drawn.fifos})
-    return drawn
