@@ -163,6 +163,27 @@ def test_picture_of_architecture_is_up_to_date() -> None:
     assert (ROOT / "docs" / "images" / "architecture.svg").read_text() == draw() + "\n"
 
 
+def test_picture_of_imports_is_up_to_date() -> None:
+    drawn = runpy.run_path(str(ROOT / "docs" / "images" / "draw_imports.py"))
+    picture = ROOT / "docs" / "images" / "imports.svg"
+    assert picture.read_text(encoding="utf-8") == str(drawn["draw"](ROOT)) + "\n"
+    edges, _ = drawn["picture"](ROOT)
+    rows, upward = drawn["floors"](edges)
+    assert upward == []
+    floor = {name: n for n, row in enumerate(rows) for name in row}
+    assert all(floor[below] < floor[name] for name, found in edges.items() for below in found)
+    assert "run" not in edges["studies"] | edges["faults"] | edges["accelerator"]
+
+
+def test_circles_of_imports_are_named() -> None:
+    drawn = runpy.run_path(str(ROOT / "docs" / "images" / "draw_imports.py"))
+    rows, upward = drawn["floors"]({"a": {"b", "c"}, "b": {"c"}, "c": {"b"}})
+    assert len(upward) == 1
+    assert set(upward[0]) == {"b", "c"}
+    assert [len(row) for row in rows] == [1, 1, 1]
+    assert rows[2] == ["a"]
+
+
 def test_pictures_are_small() -> None:
     for path in (ROOT / "docs" / "images").glob("*.[ps][nv]g"):
         assert path.stat().st_size < 200_000, path.name
