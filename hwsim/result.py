@@ -360,34 +360,6 @@ class Evaluated(Reported):
     confusion: Confusion
 
 
-class SlowestPath(Document):
-    """The path that limits the clock: the registers at its ends, and its time."""
-
-    start: str
-    end: str
-    logic_ns: float
-    routing_ns: float
-
-
-SYNTHESIS = "synthesis.json"
-
-
-class Synthesis(Document):
-    """What ``hwsim synth`` leaves in ``SYNTHESIS`` beside the Verilog of that hash.
-
-    resources: lut, ff, carry, bram, dsp. cells: count by cell type. fmax_mhz, slowest: null for
-    families that are only mapped.
-    """
-
-    verilog_sha256: Sha256
-    target: Line
-    resources: dict[str, float]
-    fmax_mhz: float | None
-    slowest: SlowestPath | None
-    cells: dict[str, Count]
-    tools: dict[str, str]
-
-
 class Energy(Document):
     """Energy of one frame; ``by_kind``, ``by_stage`` and, over both its levels,
     ``by_stage_and_kind`` sum up to ``total_pj`` each.

@@ -16,11 +16,11 @@ from typing import Any
 
 from hwsim.files import write_json
 from hwsim.progress import NoProgress, Progress
-from hwsim.result import SYNTHESIS
 from hwsim.rtl import tools
 from hwsim.rtl.emit import TOP, VERILOG, ports, read_folder
 from hwsim.rtl.origin import verilog_of
 from hwsim.rtl.tools import ToolError
+from hwsim.synthesis import SYNTHESIS
 
 _CORE = "core"
 _OBSERVING = ("busy", "blocked", "levels", "i__misaligned")

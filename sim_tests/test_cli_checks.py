@@ -184,3 +184,14 @@ def test_the_preview_has_the_shape_of_the_trained_network(name: str) -> None:
     assert shapes[0] == shapes[1]
     assert [op.kind for op in preview] == [op.kind for op in other]
     assert preview.input == TensorType(1, 8, 8, config.model.input_bits)
+
+
+def test_synth_tells_how_the_report_gets_its_figures(tmp_path: Path) -> None:
+    from hwsim.cli.synth import _advice
+
+    (tmp_path / "run" / "verilog").mkdir(parents=True)
+    assert list(_advice(tmp_path / "run" / "verilog")) == []
+    (tmp_path / "run" / "result.json").write_text("{}")
+    assert list(_advice(tmp_path / "run" / "verilog")) == [
+        f"in the report with: hwsim report {tmp_path / 'run'}"
+    ]

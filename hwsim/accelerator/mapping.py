@@ -11,6 +11,7 @@ from hwsim.accelerator import (
     smallest_depths,
 )
 from hwsim.config.accelerator import AcceleratorConfig
+from hwsim.design import verify_design
 from hwsim.errors import MappingError
 from hwsim.network import Network
 
@@ -37,4 +38,6 @@ def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
         )
     if config.fifo_depth == "auto":
         pipeline = pipeline.with_depths(smallest_depths(pipeline, target))
-    return pipeline.with_depths(config.fifo_depths)
+    pipeline = pipeline.with_depths(config.fifo_depths)
+    verify_design(pipeline)
+    return pipeline

@@ -28,7 +28,7 @@ from hwsim.accelerator.operations import count_operations
 from hwsim.accelerator.ring import size_ring
 from hwsim.accelerator.stage import Fifo, Stage, Stream
 from hwsim.config.accelerator import MOST_FIFO_BEATS
-from hwsim.design.design import Design
+from hwsim.design.design import Design, verify_design
 from hwsim.design.fields import Fields
 from hwsim.design.memory import MemoryInfo
 from hwsim.design.operation import Operation
@@ -162,6 +162,7 @@ def build_pipeline(
     check_folding(network, folding)
     builder = _Builder(network, folding, depths if isinstance(depths, int) else DEFAULT_DEPTH)
     pipeline = builder.build()
+    verify_design(pipeline)
     return pipeline if isinstance(depths, int) else pipeline.with_depths(depths)
 
 

@@ -36,7 +36,14 @@ def synth(
 
     out = Output("synth", as_json=as_json, quiet=quiet)
     result = synthesise(folder, target, out.progress, allow_edited)
-    out.finish({"folder": str(folder), **result.to_json()}, lambda: _people(result))
+    document = {"folder": str(folder), **result.to_json()}
+    out.finish(document, lambda: [*_people(result), *_advice(folder)])
+
+
+def _advice(folder: Path) -> Iterator[RenderableType]:
+    """How the report of the experiment gets these figures, where ``folder`` is part of one."""
+    if (folder.parent / "result.json").is_file():
+        yield f"in the report with: hwsim report {folder.parent}"
 
 
 def _people(result: SynthesisResult) -> Iterator[RenderableType]:

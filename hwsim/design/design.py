@@ -68,26 +68,26 @@ class Design(ABC):
 
 
 def verify_design(design: Design) -> None:
-    """Raise AssertionError where a design contradicts itself: an error of what made it.
+    """Raise AssertionError where a design contradicts itself: an error of the code that made it.
 
-    Looks at names and sizes only. ``verify_images`` looks at what memories hold, too.
+    Looks at the names and sizes of memories, as every mapping does at its end. ``verify_images``
+    looks at operations and at the contents of memories, too.
     """
     memories = design.memories()
     names = [memory.name for memory in memories]
     assert len(set(names)) == len(names), f"two memories are called {_first_twice(names)}"
-    parts = set(design.operations())
     for memory in memories:
         assert min(memory.words, memory.bits) >= 1, f"{memory.name}: has no cells"
         assert memory.words % memory.banks == 0, f"{memory.name}: its banks differ"
         assert min(memory.reads, memory.writes) >= 0, f"{memory.name}: accesses below 0"
         assert memory.layer, f"{memory.name}: belongs to no part"
-    for part in parts:
-        assert all(n > 0 for n in design.operations()[part].values()), f"{part}: operations"
 
 
 def verify_images(design: Design) -> None:
-    """The same, and that fields and images of all memories are of their sizes."""
+    """``verify_design``; and that fields and images of all memories have the memories' sizes."""
     verify_design(design)
+    for part, count in design.operations().items():
+        assert all(n > 0 for n in count.values()), f"{part}: operations that are not done"
     for memory in design.memories():
         fields, image = design.fields(memory), design.image(memory)
         assert fields.bits == memory.bits, f"{memory.name}: fields of {fields.bits} bits"

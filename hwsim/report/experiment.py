@@ -15,8 +15,9 @@ from hwsim.files import inside, read_json
 from hwsim.history import History
 from hwsim.network import Network, load, network_hash
 from hwsim.report.templates import render
-from hwsim.result import SYNTHESIS, Result, Synthesis, load_result
+from hwsim.result import Result, load_result
 from hwsim.studies.result import FAULTS, FaultsResult, load_faults
+from hwsim.synthesis import SYNTHESIS, Synthesis
 
 RESULT = "result.json"
 HISTORY = Path("train") / "history.json"

@@ -29,7 +29,6 @@ from hwsim.cli.stages.names import (
 from hwsim.cli.stages.pictures import dataset
 from hwsim.hashes import path_hash, value_hash
 from hwsim.result import (
-    SYNTHESIS,
     Evaluated,
     Exported,
     Generated,
@@ -39,6 +38,7 @@ from hwsim.result import (
 )
 from hwsim.run import ExperimentStage
 from hwsim.studies.result import FAULTS
+from hwsim.synthesis import SYNTHESIS
 
 if TYPE_CHECKING:
     from hwsim.config.experiment import ExperimentConfig
