@@ -129,6 +129,39 @@ def test_no_modules_import_each_other() -> None:
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
+def floors() -> dict[str, int]:
+    """Floor of every package, as docs/architecture.md tells it."""
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    section = text.partition("## Who may import whom")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", section, re.M)
+    return {name: int(floor) for floor, names in rows for name in re.findall(r"`([^`]+)`", names)}
+
+
+def package(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_every_package_has_a_floor() -> None:
+    found = {package(module_name(path)) for folder in FOLDERS for path in sources(folder)}
+    assert set(floors()) == found - {"hwsim"}
+
+
+@pytest.mark.parametrize("name", sorted(floors()))
+def test_imports_go_down(name: str) -> None:
+    """Imports inside functions and imports of types alone count, too."""
+    floor = floors()
+    files = [p for folder in FOLDERS for p in sources(folder) if package(module_name(p)) == name]
+    assert files
+    for path in files:
+        found = {package(module) for module in imports(path, top=False)}
+        wrong = {
+            other
+            for other in (found & floor.keys()) - {name}
+            if floor[other] > floor[name] or floor[other] == floor[name] > 1
+        }
+        assert wrong == set(), path
+
+
 def calls_without_encoding(tree: ast.AST) -> list[str]:
     """Calls that read or write text in whatever encoding the machine happens to have."""
     found = []
