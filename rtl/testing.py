@@ -6,7 +6,7 @@ through the stages' probes, and returns the same figures as ``hwsim.accelerator.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,14 @@ from hwsim.accelerator import (
     Pipeline,
     StageCycles,
     Stream,
+    build_pipeline,
+    is_depthwise,
+    simulate,
 )
 from hwsim.faults import DesignFaults
-from hwsim.network import Flatten, Network
+from hwsim.network import INPUT, Conv2d, Flatten, Network
 from hwsim.rtl.accelerator import LEVEL_BITS, Accelerator
+from hwsim.testing import Answers, Conformance, FaultConformance, assert_same, random_folding
 
 
 def to_beats(stream: Stream, images: np.ndarray) -> list[int]:
@@ -222,3 +226,48 @@ def figures(report: CycleReport) -> dict[str, object]:
         "stages": report.stages,
         "high_water": {fifo.name: fifo.high_water for fifo in report.fifos},
     }
+
+
+class AmaranthConformance(Conformance):
+    """The accelerator in Amaranth's simulator, with random folding; cycles are compared, too."""
+
+    images = 2
+
+    def accepts(self, network: Network) -> bool:
+        return all(op.groups == 1 or is_depthwise(op) for op in network if isinstance(op, Conv2d))
+
+    def tensors(self, network: Network, x: np.ndarray) -> Mapping[str, np.ndarray]:
+        rng = np.random.default_rng(len(network.ops) + network.input.size)
+        pipeline = build_pipeline(network, random_folding(network, rng), 40)
+        got = run(pipeline, x)
+        assert figures(got.report) == figures(simulate(pipeline, len(x)))
+        tensors = {INPUT: x}
+        for op in network:
+            shape = (len(x), *network.types[op.name].shape)
+            # Flatten has no stage: it only says in which order a vector's values count.
+            source = tensors[op.inputs[0]] if isinstance(op, Flatten) else got.tensors[op.name]
+            tensors[op.name] = source.reshape(shape)
+        output = tensors[network.output]
+        assert_same("output", got.output.reshape(output.shape), output)
+        return tensors
+
+
+class AmaranthFaultConformance(FaultConformance):
+    """Fault-injection builds in Amaranth's simulator; cycles are compared, too."""
+
+    first_frame = 0
+
+    def accepts(self, faults: DesignFaults) -> bool:
+        """Check bits need an encoder where memories are written; there is none in hardware."""
+        return not any(
+            memory.protected and memory.memory.writes for memory in faults.memories.values()
+        )
+
+    def answers(self, faults: DesignFaults, x: np.ndarray, first_frame: int) -> Answers:
+        pipeline = faults.pipeline
+        got = run(pipeline, x, faults=faults)
+        assert figures(got.report) == figures(simulate(pipeline, len(x)))
+        types = pipeline.network.types
+        shapes = {name: (len(x), *types[name].shape) for name in got.tensors}
+        tensors = {name: value.reshape(shapes[name]) for name, value in got.tensors.items()}
+        return Answers(tensors, got.output.reshape(shapes[pipeline.network.output]))

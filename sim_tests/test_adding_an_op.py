@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import test_faults_evaluate
-import test_network_conformance
-import test_rtl_conformance
 from amaranth.hdl import Module, Mux, Value
 from amaranth.lib.wiring import Component
 from torch import Tensor
 
+from hwsim import testing
 from hwsim.accelerator import Operation, Stage, build_pipeline, count_operations, simulate
 from hwsim.accelerator import kinds as stage_kinds
 from hwsim.accelerator.kinds import ADD, KINDS, StageKind
@@ -29,11 +28,13 @@ from hwsim.execute.layout import Layout
 from hwsim.execute.terms import TERMS
 from hwsim.faults import design_faults
 from hwsim.models import golden
+from hwsim.models.testing import GoldenConformance
 from hwsim.network import INPUT, Flatten, Network, Op, Requantize, TensorType, load, reference, save
 from hwsim.network.ops import OP_TYPES
 from hwsim.report.graph import draw_pipeline
 from hwsim.rtl.accelerator import STAGES
 from hwsim.rtl.stage import StageComponent
+from hwsim.rtl.testing import AmaranthConformance
 from hwsim.rtl.util import Pipe
 from hwsim.testing import conformance, random_networks
 from hwsim.testing.faulty import chip
@@ -228,11 +229,11 @@ def test_a_kind_without_a_field_cannot_be(forgotten: str) -> None:
 
 
 WORLDS = (
-    test_network_conformance.TestReference,
-    test_network_conformance.TestTorch,
-    test_network_conformance.TestExecutor,
-    test_network_conformance.TestFusedExecutor,
-    test_rtl_conformance.TestAmaranth,
+    testing.ReferenceConformance,
+    GoldenConformance,
+    testing.ExecutorConformance,
+    testing.FusedExecutorConformance,
+    AmaranthConformance,
 )
 
 
@@ -241,8 +242,14 @@ def test_with_all_steps_the_op_runs_in_every_world(
     world: type[conformance.Conformance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take(monkeypatch)
-    for _, network in _cases():
-        world().test_op(network)
+
+    class TestAbsolute(world):  # type: ignore[misc, valid-type]
+        ops = (Absolute,)
+
+    labels = [label for label, _ in TestAbsolute().cases()]
+    assert labels == [f"Absolute-{label}" for label, _ in _cases()]
+    for _, network in TestAbsolute().cases():
+        TestAbsolute().test_op(network)
 
 
 def test_with_all_steps_the_op_is_stored_counted_drawn_and_fails(

@@ -13,6 +13,7 @@ import pytest
 
 from hwsim.accelerator import Pipeline, Prices, estimate_energy
 from hwsim.accelerator.energy import KINDS
+from hwsim.accelerator.plain import PipelineRecord
 from hwsim.config.accelerator import EnergyConfig
 from hwsim.design import (
     Design,
@@ -34,7 +35,7 @@ from hwsim.lowvoltage import Chip, ChipError, load_technology
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.rtl.memory import design_memories
 from hwsim.run.figures import energy_table
-from hwsim.testing import Limits, random_pipeline
+from hwsim.testing import DesignConformance, Limits, random_pipeline
 from hwsim.testing.faulty import chip
 
 SRAM = load_technology("sram_14nm")
@@ -89,10 +90,28 @@ def system(seed: int = 0) -> System:
     return System({"accelerator": drawn(seed), "votes": VOTES})
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_designs_do_not_contradict_themselves(seed: int) -> None:
-    for design in (drawn(10 * seed), VOTES, system(10 * seed)):
-        verify_images(design)
+class TestDesigns(DesignConformance):
+    """Accelerators, ``Votes``, and chips of both."""
+
+    def designs(self) -> dict[str, Design]:
+        found: dict[str, Design] = {"votes": VOTES}
+        for seed in range(0, 50, 10):
+            found[f"pipeline-{seed}"] = drawn(seed)
+            found[f"system-{seed}"] = system(seed)
+        return found
+
+    def workload(self, design: Design) -> Any:
+        if isinstance(design, System):
+            return {name: self.workload(part) for name, part in design.designs.items()}
+        return 8
+
+    def restore(self, design: Design, plain: dict[str, Any]) -> Design:
+        if isinstance(design, System):
+            parts = plain["designs"].items()
+            return System({name: self.restore(design.designs[name], of) for name, of in parts})
+        if isinstance(design, Pipeline):
+            return PipelineRecord.model_validate(plain).restore(design.network)
+        return Votes(plain["pace"])
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from hwsim.faults.faulty_circuit import faulty_circuit
 from hwsim.lowvoltage import ChipError
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
+from hwsim.models.testing import FaultyGoldenConformance
 from hwsim.network import Alphabet, Linear, Network, Requantize, TensorType, evaluate
-from hwsim.testing import Limits, random_input, random_pipeline
+from hwsim.testing import Answers, FaultConformance, Limits, random_input, random_pipeline
 from hwsim.testing.faulty import KINDS, RATES, SHORTCUT, chip, residual_images, residual_pipeline
 
 LIMITS = Limits(channels=5, size=6)
@@ -43,6 +44,21 @@ def compare(faults: DesignFaults, x: np.ndarray, first: int) -> dict[str, np.nda
     assert equal(tensors, theirs)
     assert np.array_equal(ours.run(x, first), golden.run(images, first).numpy())
     return tensors
+
+
+class TestGolden(FaultyGoldenConformance):
+    pass
+
+
+class TestPaths(FaultConformance):
+    """The paths for speed against the definition."""
+
+    def answers(self, faults: DesignFaults, x: np.ndarray, first_frame: int) -> Answers:
+        fast, stages = FaultyExecutor(faults), FaultyExecutor(faults, path="stages")
+        tensors, output = fast.tensors(x, first_frame), fast.run(x, first_frame)
+        assert equal(tensors, stages.tensors(x, first_frame))
+        assert np.array_equal(output, stages.run(x, first_frame))
+        return Answers(tensors, output)
 
 
 @pytest.mark.parametrize("seed", range(1, 9))

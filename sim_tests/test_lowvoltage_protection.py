@@ -20,6 +20,8 @@ from hwsim.lowvoltage.protection import (
     Tmr,
     parse_protection,
 )
+from hwsim.testing import ProtectionConformance
+from hwsim.testing.faulty import PROTECTIONS
 
 WIDTHS = (1, 2, 4, 8, 11, 26, 32, 57, 64)
 CHECKS = {1: 3, 2: 4, 4: 4, 8: 5, 11: 5, 12: 6, 26: 6, 27: 7, 32: 7, 57: 7, 58: 8, 64: 8}
@@ -29,6 +31,23 @@ protections = st.one_of(
     st.integers(1, 20).map(Parity),
     st.builds(Tmr, st.integers(1, 9), st.one_of(st.none(), st.integers(1, 12))),
 )
+
+
+class TestProtections(ProtectionConformance):
+    def protections(self) -> dict[str, Protection]:
+        found = (NONE, Parity(1), Parity(5), Secded(), Secded(zero=True), Tmr(1), Tmr(9, 4))
+        return {repr(code): code for code in (*found, *PROTECTIONS.values())}
+
+    def corrects(self, protection: Protection, bits: int) -> np.ndarray:
+        cells = bits + protection.check_bits(bits)
+        if isinstance(protection, Secded):
+            return np.ones(cells, bool)
+        if isinstance(protection, Tmr):
+            value = protection.value_bits or bits
+            ends = [min(bits, n - n % value + value) for n in range(bits)]
+            top = [n >= end - protection.top for n, end in enumerate(ends)]
+            return np.array([*top, *[True] * (cells - bits)])
+        return np.zeros(cells, bool)
 
 
 def flips(protection: Protection, stored: np.ndarray, flip: np.ndarray) -> np.ndarray:

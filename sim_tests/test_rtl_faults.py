@@ -14,7 +14,6 @@ from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
-from hwsim.network import evaluate
 from hwsim.rtl import faults as rtl_faults
 from hwsim.rtl.accelerator import Accelerator
 from hwsim.rtl.testing import check, run
@@ -39,18 +38,6 @@ def three_worlds(
     got = run(pipeline, x, gaps, stalls, faults=faults)
     check(pipeline.network, tensors, got, simulate(pipeline, len(x), gaps, stalls), output)
     return tensors
-
-
-def test_residual_network() -> None:
-    """One chip of each kind; the slow test below has ten of each, at every rate."""
-    pipeline, x = residual_pipeline(), residual_images(FRAMES)
-    clean = evaluate(pipeline.network, x)
-    for seed, kind in enumerate(KINDS):
-        faults = design_faults(pipeline, chip(kind, seed), RATES[1 + seed % 2], REQUIRED)
-        roles = {memory.memory.role for memory in faults.memories.values()}
-        assert roles == set(REQUIRED)
-        tensors = three_worlds(pipeline, faults, x)
-        assert not np.array_equal(tensors["conv2"], clean["conv2"])
 
 
 @pytest.mark.slow

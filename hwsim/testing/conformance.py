@@ -38,6 +38,7 @@ from hwsim.network import (
     Requantize,
     TensorType,
 )
+from hwsim.testing.cases import Cases, assert_same
 from hwsim.testing.random_networks import ALPHABETS, random_input
 
 Pixel = Callable[[int, int, int], int]
@@ -52,10 +53,14 @@ class Row:
     cases: Callable[[], Iterator[tuple[str, Network]]]
 
 
-class Conformance:
+class Conformance(Cases):
     """Derive from it, define ``tensors``, and every row becomes a test of that world."""
 
+    argument = "network"
     images = 4
+    """Images of each case."""
+    ops: tuple[type[Op], ...] = ()
+    """The ops whose rows are asked for; all of them where none is named."""
 
     def tensors(self, network: Network, x: np.ndarray) -> Mapping[str, np.ndarray]:
         """Every tensor of ``network``, integers [images, channels, height, width]."""
@@ -65,16 +70,10 @@ class Conformance:
         """False for a network that this world must refuse with a MappingError."""
         return True
 
-    def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Called by pytest: give ``test_op`` every case of every op."""
-        if "network" in metafunc.fixturenames:
-            cases = [
-                (f"{op.__name__}-{label}", network)
-                for op, row in ROWS.items()
-                for label, network in row.cases()
-            ]
-            labels, networks = zip(*cases, strict=True)
-            metafunc.parametrize("network", networks, ids=labels)
+    def cases(self) -> Iterator[tuple[str, Network]]:
+        for op in self.ops or ROWS:
+            for label, network in ROWS[op].cases():
+                yield f"{op.__name__}-{label}", network
 
     def test_op(self, network: Network) -> None:
         x = random_input(network, 1, self.images)
@@ -87,8 +86,7 @@ class Conformance:
         got = self.tensors(network, x)
         assert set(got) == set(network.types)
         for name, expected in by_the_rules(network, x).items():
-            assert got[name].shape == expected.shape, name
-            assert (got[name] == expected).all(), name
+            assert_same(name, got[name], expected)
 
 
 def by_the_rules(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -165,7 +163,8 @@ def _channel(inputs: list[Pixel], types: Any, c: int) -> list[int]:
 
 def _flatten(op: Flatten, inputs: list[Pixel], types: Any, c: int, p: int, q: int) -> int:
     pixel, x = divmod(c, types[0].width)
-    return inputs[0](*divmod(pixel, types[0].height), x)
+    channel, y = divmod(pixel, types[0].height)
+    return inputs[0](channel, y, x)
 
 
 def _argmax(op: ArgMax, inputs: list[Pixel], types: Any, c: int, p: int, q: int) -> int:

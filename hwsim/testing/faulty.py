@@ -6,6 +6,7 @@ import numpy as np
 
 from hwsim.accelerator import Fold, Pipeline, build_pipeline
 from hwsim.lowvoltage import Chip, FaultModel, load_technology
+from hwsim.lowvoltage.protection import parse_protection
 from hwsim.network import (
     Add,
     Alphabet,
@@ -28,6 +29,11 @@ KINDS = {
     "transient_flip": FaultModel(kind="flip", persistence=0.5),
     "transient_stuck": FaultModel(kind="stuck", ones=0.5, persistence=0.25),
 }
+PROTECTIONS = {
+    name: parse_protection(name) for name in ("parity", "secded", "secded:zero", "tmr:2")
+}
+"""Ways to protect words, by name."""
+
 SHORTCUT = "conv1_q__join"
 """The FIFO of the residual network's shortcut."""
 

@@ -248,8 +248,8 @@ class _Builder:
 
     def head(self) -> None:
         """Reduce to a vector, then perhaps a Linear layer and ArgMax."""
-        kind = self.rng.choice([GlobalMaxPool, GlobalAvgPool, Flatten])
-        self.try_add(kind)
+        kinds: tuple[type[Op], ...] = (GlobalMaxPool, GlobalAvgPool, Flatten)
+        self.try_add(kinds[self.rng.choice(len(kinds))])
         if self.chance(0.5):
             self.requantize()
         if self.chance(0.7):
