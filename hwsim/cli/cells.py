@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,50 +10,47 @@ import typer
 
 if TYPE_CHECKING:
     from hwsim.lowvoltage.chip import Spatial
-    from hwsim.lowvoltage.map import FaultMap, Holds
+    from hwsim.lowvoltage.map import FaultMap
     from hwsim.lowvoltage.technology import MemoryTechnology
-
-Clusters = Annotated[
-    str | None,
-    typer.Option(
-        "--spatial", metavar="KEY=VALUE,...", help="Failures cluster, as in column=0.3,banks=4."
-    ),
-]
-MapFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--map", metavar="FILE", help="Measured cells (.npy, .npz, .csv) instead of chips."
-    ),
-]
-MapHolds = Annotated[
-    Literal["fails", "rate", "voltage"] | None,
-    typer.Option(help="What a cell of the map says; default: fails, of a list its voltages."),
-]
-MapShape = Annotated[
-    str | None,
-    typer.Option(
-        metavar="BANKSxROWSxBITS", help="All cells there are, where the map lists those that fail."
-    ),
-]
-MapReads = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."),
-]
-MapInterleave = Annotated[
-    int, typer.Option(min=1, help="Words that share a row of it, bit by bit.")
-]
 
 
 @dataclass(frozen=True)
 class CellOptions:
     """Which cells fail, as the options say it; None: not said."""
 
-    spatial: str | None = None
-    map: Path | None = None
-    holds: Holds | None = None
-    reads: Path | None = None
-    interleave: int = 1
-    shape: str | None = None
+    spatial: Annotated[
+        str | None,
+        typer.Option(metavar="KEY=VALUE,...", help="Failures cluster, as in column=0.3,banks=4."),
+    ] = None
+    map: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Measured cells (.npy, .npz, .csv) instead of chips."),
+    ] = None
+    holds: Annotated[
+        Literal["fails", "rate", "voltage"] | None,
+        typer.Option(
+            "--map-holds",
+            help="What a cell of the map says; default: fails, of a list its voltages.",
+        ),
+    ] = None
+    reads: Annotated[
+        Path | None,
+        typer.Option(
+            "--map-reads", metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."
+        ),
+    ] = None
+    interleave: Annotated[
+        int,
+        typer.Option("--map-interleave", min=1, help="Words that share a row of it, bit by bit."),
+    ] = 1
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--map-shape",
+            metavar="BANKSxROWSxBITS",
+            help="All cells there are, where the map lists those that fail.",
+        ),
+    ] = None
 
     def failing(self, technology: MemoryTechnology) -> tuple[Spatial | None, FaultMap | None]:
         """How failures cluster, and the map; None: as the technology says, and no map.
@@ -87,6 +84,40 @@ class CellOptions:
                 f"{self.map}: no cell of it fails at any voltage of the technology", key="--map"
             )
         return None, cells
+
+
+@dataclass(frozen=True)
+class ChipOptions:
+    """The faulty chip of ``hwsim generate``, as the options say it; None: not said."""
+
+    technology: Annotated[
+        str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
+    ] = None
+    voltage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="V",
+            help="Relative to vmin, or with %, V or mV; or NAME=V,... of memories, layers or "
+            "roles, all others at vmin; or the faults.json of hwsim faults, which says all this.",
+        ),
+    ] = None
+    chip: Annotated[int | None, typer.Option(min=0, help="Seed: which cells fail; default 0.")] = (
+        None
+    )
+    cells: CellOptions = field(default_factory=CellOptions)
+    protection: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P", help="Of weights and constants: none, parity, secded, ...; default: none."
+        ),
+    ] = None
+    faulty: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MEMORIES",
+            help="Which memories fail: roles or names, separated by commas; default: all.",
+        ),
+    ] = None
 
 
 def relative_voltage(text: str, technology: MemoryTechnology, key: str) -> float:

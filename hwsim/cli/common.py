@@ -6,9 +6,11 @@ import inspect
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_origin, get_type_hints
 
 import typer
 
@@ -135,6 +137,59 @@ def fraction(value: float | None) -> float | None:
     if value is not None and not 0 < value < 1:
         raise typer.BadParameter(f"must be a share between 0 and 1, not {value:g}")
     return value
+
+
+def takes_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command with options objects: a parameter whose type is a dataclass stands for options.
+
+    Every field with a type ``Annotated[..., typer.Option(...)]`` is an option of the command, at
+    the parameter's place and with the field's name and default. A field whose type is such a
+    dataclass stands for the options of that one. All other fields keep their defaults.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    objects, parameters = {}, []
+    for parameter in signature.parameters.values():
+        if is_dataclass(parameter.annotation):
+            objects[parameter.name] = parameter.annotation
+            parameters += _options_of(parameter.annotation)
+        else:
+            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        made = {name: _made(kind, values) for name, kind in objects.items()}
+        command(**values, **made)
+
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
+
+
+def _options_of(kind: type) -> Iterator[inspect.Parameter]:
+    """The fields of an options object as parameters of a command, in order."""
+    types = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        if is_dataclass(types[field.name]):
+            yield from _options_of(types[field.name])
+        elif get_origin(types[field.name]) is Annotated:
+            default = inspect.Parameter.empty if field.default is MISSING else field.default
+            yield inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=default,
+                annotation=types[field.name],
+            )
+
+
+def _made(kind: Any, values: dict[str, Any]) -> Any:
+    """An options object of the values that are its fields; takes them out of ``values``."""
+    types = get_type_hints(kind, include_extras=True)
+    given = {}
+    for field in fields(kind):
+        if is_dataclass(types[field.name]):
+            given[field.name] = _made(types[field.name], values)
+        elif field.name in values:
+            given[field.name] = values.pop(field.name)
+    return kind(**given)
 
 
 def example(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

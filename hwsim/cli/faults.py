@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,53 +11,39 @@ import typer
 
 from hwsim.cli.cells import (
     CellOptions,
-    Clusters,
-    MapFile,
-    MapHolds,
-    MapInterleave,
-    MapReads,
-    MapShape,
     relative_voltage,
     some_words,
     words,
 )
-from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, fraction
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, fraction, takes_options
 from hwsim.cli.mapping import Config, accelerator_config, energy_config
 from hwsim.cli.tables import Grid
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from hwsim.lowvoltage.protection import Protection
+    from hwsim.lowvoltage.technology import MemoryTechnology
+    from hwsim.studies.campaign import CampaignPlan
     from hwsim.studies.result import FaultsResult, Method, PerMemory, SensitivityMap
     from hwsim.studies.statistics import StopRule
 
 _RECORDS = "faults.jsonl"
 
 
-@example("hwsim faults runs/quickstart/network.hwnet --data digits -o runs/quickstart")
-def faults(
-    network: NetworkFile,
-    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
-    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
-    config: Config = None,
-    technology: Annotated[
-        str, typer.Option(help="Shipped memory technology, or a YAML file.")
-    ] = "sram_14nm",
-    spatial: Clusters = None,
-    cell_map: MapFile = None,
-    map_holds: MapHolds = None,
-    map_reads: MapReads = None,
-    map_interleave: MapInterleave = 1,
-    map_shape: MapShape = None,
+@dataclass(frozen=True)
+class CampaignOptions:
+    """What is measured, over how many chips, as the options say it."""
+
     voltages: Annotated[
         str | None, typer.Option(metavar="V,V,...", help="Relative to vmin; or with %, V or mV.")
-    ] = None,
+    ] = None
     steps: Annotated[
         int, typer.Option(min=1, max=1000, help="Voltages from the lowest with data up to vmin.")
-    ] = 8,
+    ] = 8
     refine: Annotated[
         int, typer.Option(min=0, max=20, help="Halvings that bring the lowest voltage closer.")
-    ] = 3,
+    ] = 3
     chips: Annotated[
         int | None,
         typer.Option(
@@ -64,22 +51,22 @@ def faults(
             help="Just so many at each voltage. Default: 70, 140, 280, 560 or 1120, until the 95 % "
             "interval decides.",
         ),
-    ] = None,
+    ] = None
     max_chips: Annotated[
         int | None,
         typer.Option(min=2, help="The largest of these numbers, which begin with --chips."),
-    ] = None,
+    ] = None
     until_width: Annotated[
         float | None,
         typer.Option(
             callback=fraction,
             help="Add chips until the interval is no wider, as in 0.02, instead of decided.",
         ),
-    ] = None,
+    ] = None
     within: Annotated[
         float,
         typer.Option(callback=fraction, help="Accuracy that may be lost, 0..1; 0.01 is one point."),
-    ] = 0.01,
+    ] = 0.01
     yield_goal: Annotated[
         float | None,
         typer.Option(
@@ -87,21 +74,62 @@ def faults(
             callback=fraction,
             help="Share of chips, 0..1, each of which may lose no more. Default: the mean may not.",
         ),
-    ] = None,
+    ] = None
     memories: Annotated[
         str, typer.Option(metavar="ROLE,...", help="Roles or names of the memories that fail.")
-    ] = "weight,constants,window,fifo",
+    ] = "weight,constants,window,fifo"
     protection: Annotated[
         str,
         typer.Option(metavar="P,...", help="none, parity, secded, secded:zero, tmr:N; compared."),
-    ] = "none",
+    ] = "none"
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Also: which memories and bits hurt most.")
-    ] = False,
+    ] = False
     per_memory: Annotated[
         bool,
         typer.Option("--per-memory", help="Also: a voltage for each memory; first protection."),
-    ] = False,
+    ] = False
+
+    def plan(self, technology: MemoryTechnology, seed: int) -> CampaignPlan:
+        """The voltages, chips and searches; seed: of the first chip. Raises ConfigError."""
+        from hwsim.studies.campaign import CampaignPlan
+
+        low = technology.lowest_rel
+        grid = [
+            relative_voltage(word, technology, "--voltages") for word in words(self.voltages or "")
+        ]
+        grid = grid or [low + (1 - low) * n / self.steps for n in range(self.steps)]
+        rule = _stop_rule(self.chips, self.max_chips, self.until_width)
+        return CampaignPlan(
+            tuple(grid), rule, self.within, self.yield_goal, self.refine, seed, self.sensitivity,
+            self.per_memory,
+        )  # fmt: skip
+
+    def ways(self) -> list[Protection]:
+        """The protections that are compared."""
+        from hwsim.lowvoltage.protection import ALLOWED, parse_protection
+
+        found = some_words(self.protection, "--protection", f"of {ALLOWED}")
+        return [parse_protection(word) for word in found]
+
+    def asked(self) -> tuple[str, ...]:
+        """Roles or names of the memories that fail."""
+        return tuple(some_words(self.memories, "--memories", "role or name"))
+
+
+@example("hwsim faults runs/quickstart/network.hwnet --data digits -o runs/quickstart")
+@takes_options
+def faults(
+    *,
+    network: NetworkFile,
+    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
+    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
+    config: Config = None,
+    technology: Annotated[
+        str, typer.Option(help="Shipped memory technology, or a YAML file.")
+    ] = "sram_14nm",
+    cells: CellOptions,
+    campaign: CampaignOptions,
     images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first chip; the next follow.")] = 0,
     output: Annotated[
@@ -119,28 +147,16 @@ def faults(
     from hwsim.accelerator import Prices
     from hwsim.accelerator.mapping import map_network
     from hwsim.cli.images import labelled_images
-    from hwsim.lowvoltage.protection import ALLOWED, parse_protection
     from hwsim.lowvoltage.technology import load_technology
     from hwsim.network import load
     from hwsim.run.figures import energy_table
-    from hwsim.studies.campaign import CampaignPlan, Names, measure_faults
+    from hwsim.studies.campaign import Names, measure_faults
     from hwsim.studies.study import ChipRecords, Study
 
     out = Output("faults", as_json=as_json, quiet=quiet)
     memory = load_technology(technology)
-    low = memory.lowest_rel
-    grid = [relative_voltage(word, memory, "--voltages") for word in words(voltages or "")]
-    grid = grid or [low + (1 - low) * n / steps for n in range(steps)]
-    rule = _stop_rule(chips, max_chips, until_width)
-    plan = CampaignPlan(
-        tuple(grid), rule, within, yield_goal, refine, seed, sensitivity, per_memory
-    )
-    ways = [
-        parse_protection(word) for word in some_words(protection, "--protection", f"of {ALLOWED}")
-    ]
-    asked = tuple(some_words(memories, "--memories", "role or name"))
-    options = CellOptions(spatial, cell_map, map_holds, map_reads, map_interleave, map_shape)
-    clusters, cells = options.failing(memory)
+    plan, ways, asked = campaign.plan(memory, seed), campaign.ways(), campaign.asked()
+    clusters, failing = cells.failing(memory)
     net = load(network)
     accelerator = accelerator_config(config, None, None, None)
     energy = energy_config(config, None, None)
@@ -148,7 +164,7 @@ def faults(
     name, x, labels = labelled_images(net, data, path, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    studies = [Study(pipeline, memory, x, labels, asked, way, clusters, cells) for way in ways]
+    studies = [Study(pipeline, memory, x, labels, asked, way, clusters, failing) for way in ways]
     folder = _folder(output)
     result = measure_faults(
         studies,
@@ -159,9 +175,9 @@ def faults(
             technology,
             name,
             energy.table,
-            str(cell_map or ""),
-            str(map_reads or "") or None,
-            map_shape,
+            str(cells.map or ""),
+            str(cells.reads or "") or None,
+            cells.shape,
         ),
         ChipRecords(None if folder is None else folder / _RECORDS),
         out.progress,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from hwsim.accelerator import Pipeline, memory_list
-from hwsim.cli.cells import CellOptions, parse_spatial, relative_voltage, words
+from hwsim.cli.cells import CellOptions, ChipOptions, parse_spatial, relative_voltage, words
 from hwsim.design.roles import Role
 from hwsim.errors import ConfigError, StorageError
 from hwsim.faults import DesignFaults, design_faults
@@ -21,19 +21,13 @@ from hwsim.studies.result import CellMap, load_faults
 
 
 @dataclass(frozen=True)
-class FaultyBuild:
-    """The options; None: not given.
+class FaultyBuild(ChipOptions):
+    """The options made whole.
 
     supply: voltages relative to vmin that ``voltage`` stands for, of all memories or by name, layer
     or role. clusters: of a study.
     """
 
-    technology: str | None = None
-    voltage: str | None = None
-    chip: int | None = None
-    faulty: str | None = None
-    cells: CellOptions = field(default_factory=CellOptions)
-    protection: str | None = None
     supply: float | dict[str, float] = 1.0
     clusters: Spatial | None = None
 
@@ -69,8 +63,9 @@ class FaultyBuild:
         }
 
 
-def faulty_build(given: FaultyBuild, pipeline: Pipeline) -> FaultyBuild | None:
+def faulty_build(options: ChipOptions, pipeline: Pipeline) -> FaultyBuild | None:
     """The options made whole, None where none is given; raises ConfigError, VoltageError."""
+    given = FaultyBuild(**vars(options))
     if given.voltage is not None and given.voltage.endswith(".json"):
         return _of_study(Path(given.voltage), given, pipeline)
     if given.technology is None and given.voltage is None:

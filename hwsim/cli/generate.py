@@ -8,21 +8,15 @@ from typing import Annotated
 
 import typer
 
-from hwsim.cli.cells import (
-    CellOptions,
-    Clusters,
-    MapFile,
-    MapHolds,
-    MapInterleave,
-    MapReads,
-    MapShape,
-)
-from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
+from hwsim.cli.cells import ChipOptions
+from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example, takes_options
 from hwsim.cli.mapping import Config, FifoDepth, Interval, Weights, accelerator_config
 
 
 @example("hwsim generate runs/quickstart/network.hwnet -o verilog")
+@takes_options
 def generate(
+    *,
     network: NetworkFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="For the files.")],
     config: Config = None,
@@ -32,39 +26,7 @@ def generate(
     images: Annotated[
         int | None, typer.Option(min=1, help="Test images of the experiment in --config.")
     ] = None,
-    technology: Annotated[
-        str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
-    ] = None,
-    voltage: Annotated[
-        str | None,
-        typer.Option(
-            metavar="V",
-            help="Relative to vmin, or with %, V or mV; or NAME=V,... of memories, layers or "
-            "roles, all others at vmin; or the faults.json of hwsim faults, which says all this.",
-        ),
-    ] = None,
-    chip: Annotated[
-        int | None, typer.Option(min=0, help="Seed: which cells fail; default 0.")
-    ] = None,
-    spatial: Clusters = None,
-    cell_map: MapFile = None,
-    map_holds: MapHolds = None,
-    map_reads: MapReads = None,
-    map_interleave: MapInterleave = 1,
-    map_shape: MapShape = None,
-    protection: Annotated[
-        str | None,
-        typer.Option(
-            metavar="P", help="Of weights and constants: none, parity, secded, ...; default: none."
-        ),
-    ] = None,
-    faulty: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MEMORIES",
-            help="Which memories fail: roles or names, separated by commas; default: all.",
-        ),
-    ] = None,
+    faulty_chip: ChipOptions,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -76,7 +38,7 @@ def generate(
     faults.json has these options: memories, protection, cells and seed of its study hold.
     """
     from hwsim.accelerator.mapping import map_network
-    from hwsim.cli.faulty_build import FaultyBuild, faulty_build
+    from hwsim.cli.faulty_build import faulty_build
     from hwsim.errors import ConfigError
     from hwsim.network import load
     from hwsim.rtl.emit import generate as emit
@@ -91,10 +53,7 @@ def generate(
         vectors, labels = _test_images(config, images)
     with out.progress.task("map the network"):
         pipeline = map_network(net, accelerator)
-    cells = CellOptions(spatial, cell_map, map_holds, map_reads, map_interleave, map_shape)
-    build = faulty_build(
-        FaultyBuild(technology, voltage, chip, faulty, cells, protection), pipeline
-    )
+    build = faulty_build(faulty_chip, pipeline)
     faults = None if build is None else build.faults(pipeline)
     manifest = emit(pipeline, output, vectors, labels, out.progress, faults)
     lines = len((output / "accelerator.v").read_text(encoding="utf-8").splitlines())
