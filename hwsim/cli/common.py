@@ -147,7 +147,8 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     dataclass stands for the options of that one. All other fields keep their defaults.
     """
     signature = inspect.signature(command, eval_str=True)
-    objects, parameters = {}, []
+    objects: dict[str, Any] = {}
+    parameters: list[inspect.Parameter] = []
     for parameter in signature.parameters.values():
         if is_dataclass(parameter.annotation):
             objects[parameter.name] = parameter.annotation
@@ -164,7 +165,7 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def _options_of(kind: type) -> Iterator[inspect.Parameter]:
+def _options_of(kind: Any) -> Iterator[inspect.Parameter]:
     """The fields of an options object as parameters of a command, in order."""
     types = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
