@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from hwsim.accelerator import (
     Pipeline,
     _solver,
     build_pipeline,
+    chains,
     cycles,
     simulate,
 )
@@ -81,33 +83,37 @@ def test_many_frames_cost_no_more_than_a_few() -> None:
     assert many.frame_interval_cycles == few.frame_interval_cycles
 
 
-# Each a constant of the contract, off by one in the solver's text.
+# Each a constant of the contract, off by one in the text of the solver or of its chains.
 PLANTED = {
-    "a slot is free": ("(k & fifos[fifo, RING_MASK])] + 1", "(k & fifos[fifo, RING_MASK])] + 2"),
-    "a beat is offered": ("+ fifos[fifo, FIFO_LATENCY]", "+ fifos[fifo, FIFO_LATENCY] + 1"),
-    "the datapath's latency": ("start + stages[i, LATENCY]", "start + stages[i, LATENCY] - 1"),
-    "the next step": ("ready = time + 1", "ready = time + 2"),
-    "the next beat": ("max(time + 1", "max(time + 2"),
-    "a step after its beat": ("(need & mask)] + 1)", "(need & mask)])"),
-    "a beat after the last step on its slot": (
-        "(pixel & stages[i, DONE_MASK])] + stages[i, RELEASE]",
-        "(pixel & stages[i, DONE_MASK])] + stages[i, RELEASE] - 1",
+    "a slot is free": (_solver, "(old & fifo[POP_MASK])] + 1", "(old & fifo[POP_MASK])] + 2"),
+    "a beat is offered": (
+        _solver,
+        "+ fifo[FIFO_LATENCY]",
+        "+ fifo[FIFO_LATENCY] + 1",
     ),
-    "rows in the ring": (
-        "stages[i, W_ROW] - stages[i, SLOTS]",
-        "stages[i, W_ROW] - stages[i, SLOTS] + 1",
+    "the datapath's latency": (
+        _solver,
+        "date + fifo[FILL_LATENCY]",
+        "date - 1 + fifo[FILL_LATENCY]",
     ),
+    "the next step": (chains, "np.diff(at, prepend=-1)", "np.diff(at, prepend=-1) + 1"),
+    "the next beat": (chains, "np.ones(t.beats, np.int64)", "np.full(t.beats, 2)"),
+    "a step after its beat": (chains, "weight=1", "weight=0"),
+    "a beat after the last step on its slot": (chains, "=t.release", "=t.release - 1"),
+    "rows in the ring": (chains, "- t.row_slots,", "- t.row_slots + 1,"),
     "columns left behind": (
-        "stages[i, W_COL] + stages[i, PAD_X] + 1",
-        "stages[i, W_COL] + stages[i, PAD_X] + 2",
+        chains,
+        "np.arange(t.cols) + t.pad[1]",
+        "np.arange(t.cols) + t.pad[1] + 1",
     ),
-    "rows of a window": ("stages[i, KERNEL_Y] - 1", "stages[i, KERNEL_Y]"),
-    "columns of a window": ("stages[i, KERNEL_X] - 1", "stages[i, KERNEL_X] - 2"),
-    "pause of the source": ("last_in + 1 + gaps", "last_in + gaps"),
-    "pause of the sink": ("last_out + 1) + stalls", "last_out + 2) + stalls"),
+    "rows of a window": (chains, "t.last_row(p)", "min(t.rows - 1, t.last_row(p) + 1)"),
+    "columns of a window": (chains, "t.last_col(q)", "max(0, t.last_col(q) - 1)"),
+    "the next beat of a port": (chains, "np.ones(beats, np.int64)", "np.full(beats, 2)"),
+    "pauses in their order": (_solver, "(frame * steps + step) %", "(frame * steps + step + 1) %"),
     "a sink that refuses what is not offered": (
-        "max(head, last_out + 1) + stalls[popped % len(stalls)]",
-        "max(head, last_out + 1 + stalls[popped % len(stalls)])",
+        _solver,
+        "ready += lists[pauses_at + (frame * steps + step) % pauses]",
+        "ready = max(ready, time + since + lists[pauses_at + (frame * steps + step) % pauses])",
     ),
 }
 
@@ -126,13 +132,15 @@ def small_runs() -> list[tuple[Pipeline, int, list[int], list[int], CycleReport]
     return runs
 
 
-def solver_from(text: str, file: Path) -> ModuleType:
-    """The solver's module from another source text, put into ``file`` and not compiled."""
+def module_from(text: str, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module from another source text, put into ``folder`` and not compiled."""
+    file = folder / f"{name}.py"
     file.write_text(text.replace("from hwsim.jit import njit", "njit = lambda f: f"))
-    spec = spec_from_file_location(file.stem, file)
+    spec = spec_from_file_location(name, file)
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
     return module
 
@@ -144,12 +152,21 @@ def test_a_planted_off_by_one_is_caught(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    text = Path(_solver.__file__).read_text()
-    old, new = PLANTED[name]
-    assert text.count(old) >= 1
+    where, old, new = PLANTED[name]
     figures = []
-    for stem, source in (("true", text), ("planted", text.replace(old, new))):
-        monkeypatch.setattr(cycles, "k", solver_from(source, tmp_path / f"{stem}.py"))
+    for stem in ("true", "planted"):
+        for module in (_solver, chains):
+            text = Path(module.__file__ or "").read_text()
+            if module is where and stem == "planted":
+                assert text.count(old) >= 1
+                text = text.replace(old, new)
+            used = module_from(
+                text, f"{stem}_{module.__name__.rpartition('.')[2]}", tmp_path, monkeypatch
+            )
+            if module is _solver:
+                monkeypatch.setattr(cycles, "k", used)
+            else:
+                monkeypatch.setattr(cycles, "pipeline_chains", used.pipeline_chains)
         figures.append([outcome(*run[:-1]) for run in small_runs])
     expected = [run[-1] for run in small_runs]
     assert figures[0] == expected

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwsim.accelerator import _solver as k
+from hwsim.accelerator.chains import pipeline_chains
 from hwsim.errors import HwsimError
 
 if TYPE_CHECKING:
     from hwsim.accelerator.pipeline import Pipeline
 
 FOREVER = 1 << 62
-SPARE_DATES = 256
-"""Dates of writes and reads kept beyond what a FIFO's depth asks for; its level is followed once
-so many beats have passed."""
 
 
 class DeadlockError(HwsimError):
@@ -98,67 +96,54 @@ def _ring(entries: int) -> int:
     return 1 << (entries - 1).bit_length()
 
 
-def _tables(pipeline: Pipeline) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stage table, FIFO table (constants filled in, state zero) and store of the solver."""
-    index = {fifo.name: i for i, fifo in enumerate(pipeline.fifos)}
-    stages = np.zeros((len(pipeline.stages), k.STAGE_COLUMNS), np.int64)
+def _tables(
+    pipeline: Pipeline, gaps: np.ndarray, stalls: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Chain table and FIFO table (constants filled in, state zero), lists and rings."""
+    chains = pipeline_chains(pipeline)
+    table = np.zeros((len(chains), k.CHAIN_COLUMNS), np.int64)
     fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
-    lists: list[int] = []
-    ring_beats = [fifo.depth for fifo in pipeline.fifos]
-    done_sizes: list[int] = []
-    for row, stage in zip(stages, pipeline.stages, strict=True):
-        t = stage.timing
-        inputs = [index[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
-        outputs = [index[fifo.name] for fifo in pipeline.outputs_of(stage.name)]
-        done_size = 1
-        if not t.streaming:
-            # Between the first row still needed and the row being written there are never more
-            # than the ring and the rows that one output row frees.
-            advance = max(t.row_advance(p) for p in range(t.out_rows))
-            ahead = t.row_slots + advance + t.kernel[0] + 1
-            ring_beats[inputs[0]] = max(ring_beats[inputs[0]], ahead * t.cols * t.beats)
-            done_size = _ring((-(-ahead // t.rows) + 1) * t.out_rows * t.out_cols)
-        row[: k.STAGE_CONSTANTS] = (
-            t.rows,
-            t.cols,
-            t.beats,
-            t.out_rows,
-            t.out_cols,
-            *t.stride,
-            *t.pad,
-            *t.kernel,
-            t.row_slots,
-            t.release,
-            t.groups,
-            t.steps,
-            t.emit_last_pixel,
-            t.emit_last_step,
-            t.latency,
-            len(lists),
-            sum(done_sizes),
-            done_size - 1,
-            inputs[0],
-            inputs[1] if len(inputs) > 1 else -1,
-            len(lists) + len(t.need),
-            len(outputs),
-        )
-        lists += [*t.need, *outputs]
-        done_sizes.append(done_size)
-    stages[:, k.DONE_AT] += len(lists)
-    at = len(lists) + sum(done_sizes)
-    place = {stage.name: i for i, stage in enumerate(pipeline.stages)}
-    outside = len(pipeline.stages)
-    for row, fifo, kept in zip(fifos, pipeline.fifos, ring_beats, strict=True):
-        beats = fifo.stream.frame_beats
-        size = _ring(max(kept, 2 * beats, fifo.depth + beats) + SPARE_DATES)
-        ends = place.get(fifo.producer, outside), place.get(fifo.consumer, outside)
-        row[: k.FIFO_CONSTANTS] = (
-            fifo.depth, fifo.latency, beats, at, at + size, size - 1, *ends
+    fifos[:, k.DEPTH] = [fifo.depth for fifo in pipeline.fifos]
+    fifos[:, k.FRAME_BEATS] = [fifo.stream.frame_beats for fifo in pipeline.fifos]
+    fifos[:, k.FIFO_LATENCY] = [fifo.latency for fifo in pipeline.fifos]
+    # Levels are followed once a frame, and compared with the frame before.
+    kept = [fifo.depth + 2 * fifo.stream.frame_beats for fifo in pipeline.fifos]
+    place = 0
+    for c, (row, chain) in enumerate(zip(table, chains, strict=True)):
+        reads, fills = list(chain.reads), list(chain.fills)
+        done = _ring(max([1, chain.kept, *(kept[f] for f in reads)]))
+        emitted = _ring(max([1, *(kept[f] for f in fills)]))
+        row[[k.DONE_AT, k.DONE_MASK]] = place, done - 1
+        row[[k.EMITTED_AT, k.EMITTED_MASK]] = place + done, emitted - 1
+        fifos[np.ix_(reads, [k.POP_AT, k.POP_MASK])] = place, done - 1
+        fifos[np.ix_(fills, [k.PUSH_AT, k.PUSH_MASK])] = place + done, emitted - 1
+        fifos[reads, k.POPS], fifos[fills, k.PUSHES] = 2 * c, 2 * c + 1
+        fifos[fills, k.FILL_LATENCY] = chain.latency
+        place += done + emitted
+    table[0, k.BOUND], table[1:-1, k.BOUND], table[-1, k.BOUND] = 0, -1, 2
+    table[:, k.TIME] = -1
+    lists: list[np.ndarray] = []
+    at = 0
+    for c, (row, chain) in enumerate(zip(table, chains, strict=True)):
+        partner = table[c + chain.partner]
+        row[k.PARTNER : k.PARTNER_MASK + 1] = (
+            2 * (c + chain.partner), partner[k.DONE_AT], partner[k.DONE_MASK]
         )  # fmt: skip
-        at += 2 * size
-    store = np.zeros(at, np.int64)
-    store[: len(lists)] = lists
-    return stages, fifos, store
+        row[k.PARTNER_FRAME] = chains[c + chain.partner].done
+        row[[k.PIXELS, k.STEPS, k.EMITS_FROM, k.DONE_FROM, k.WEIGHT]] = (
+            chain.pixels, chain.steps, chain.emits_from, chain.done_from, chain.weight
+        )  # fmt: skip
+        pauses = gaps if c == 0 else stalls if c == len(chains) - 1 else gaps[:0]
+        parts: tuple[Sequence[int] | np.ndarray, ...] = (
+            chain.since, chain.offset, chain.emits, chain.waits,
+            chain.reads, chain.fills, pauses,
+        )  # fmt: skip
+        for column, part in enumerate(parts, k.SINCE_AT):
+            row[column] = at
+            lists.append(np.asarray(part, np.int64))
+            at += len(part)
+        row[k.PAUSES_END] = at
+    return table, fifos, np.concatenate(lists), np.zeros(place, np.int64)
 
 
 def simulate(
@@ -178,26 +163,28 @@ def simulate(
     if frames < 1:
         raise ValueError(f"frames must be >= 1, not {frames}")
     lookback = _lookback(pipeline) if _cyclic(gaps).size == _cyclic(stalls).size == 1 else 0
-    state, fifo_state, dates, _ = run_solver(pipeline, frames, gaps, stalls, lookback)
-    solved = len(dates)
-    repeated_blocked = state[:, k.BLOCKED_THEN] - state[:, k.BLOCKED_BEFORE]
-    end = int(dates[-1, 3])
-    if state[:, k.R_TIME].max() > end or state[:, k.W_TIME].max() > end:
+    run = run_solver(pipeline, frames, gaps, stalls, lookback)
+    dates = run.bounds
+    solved, end = len(dates), int(dates[-1, 3])
+    busy, blocked = run.chains[:, k.BUSY], run.chains[:, k.BLOCKED]
+    repeated = run.chains[:, k.BLOCKED_THEN] - run.chains[:, k.BLOCKED_BEFORE]
+    if run.chains[:, k.TIME].max() > end:
         # Input that no output needs is still being worked off after the last output: count
         # again, up to there.
-        state, fifo_state, _, _ = run_solver(pipeline, solved, gaps, stalls, until=end)
+        run = run_solver(pipeline, solved, gaps, stalls, until=end, edges=[end + 1])
+        busy, blocked = run.trace[:, 0, k.TRACE_BUSY], run.trace[:, 0, k.TRACE_BLOCKED]
     # All further frames are like the last one that was solved, `shift` cycles after each other.
-    more, shift = frames - solved, fifo_state[0, k.SHIFT]
+    more, shift = frames - solved, run.fifos[0, k.SHIFT]
     dates = np.concatenate([dates, dates[-1] + shift * np.arange(1, more + 1)[:, np.newaxis]])
     total = int(dates[-1, 3]) + 1
     report = []
-    for stage, s, again in zip(pipeline.stages, state, repeated_blocked, strict=True):
-        busy = int(s[k.BUSY]) + more * stage.timing.frame_steps
-        blocked = int(s[k.BLOCKED] + more * again)
-        report.append(StageCycles(stage.name, busy, total - busy - blocked, blocked))
+    for stage, i in zip(pipeline.stages, run.steps, strict=True):
+        works = int(busy[i]) + more * stage.timing.frame_steps
+        waits = int(blocked[i] + more * repeated[i])
+        report.append(StageCycles(stage.name, works, total - works - waits, waits))
     high = [
         FifoCycles(fifo.name, fifo.depth, int(s[k.HIGH]), frames * fifo.stream.frame_beats)
-        for fifo, s in zip(pipeline.fifos, fifo_state, strict=True)
+        for fifo, s in zip(pipeline.fifos, run.fifos, strict=True)
     ]
     first_in, last_in, first_out, last_out = (tuple(column.tolist()) for column in dates.T)
     return CycleReport(frames, first_in, last_in, first_out, last_out, tuple(report), tuple(high))
@@ -210,6 +197,22 @@ def _lookback(pipeline: Pipeline) -> int:
     return 2 + max(through_fifos, through_rings)
 
 
+@dataclass(frozen=True, eq=False)
+class SolverRun:
+    """What the solver leaves: the state of all chains and FIFOs, and its trace.
+
+    steps: of each stage, the chain of its steps. bounds: dates of each solved frame's first and
+    last input and output beat, [frames, 4]. trace: busy and blocked cycles of each chain before
+    each of the edges asked for, [chains, edges, 2].
+    """
+
+    chains: np.ndarray
+    fifos: np.ndarray
+    steps: list[int]
+    bounds: np.ndarray
+    trace: np.ndarray
+
+
 def run_solver(
     pipeline: Pipeline,
     frames: int,
@@ -217,39 +220,31 @@ def run_solver(
     stalls: Sequence[int] | np.ndarray | None,
     lookback: int = 0,
     until: int = FOREVER,
-    window: tuple[int, int, int] = (0, 0, 1),
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Stage state, FIFO state and dates of the frames as the solver leaves them, and its trace.
+    edges: Sequence[int] | np.ndarray = (),
+) -> SolverRun:
+    """Solve so many frames; with a ``lookback``, until the others are proved to repeat.
 
-    With a ``lookback`` the solver stops early, once it has proved that the other frames repeat.
-
-    The trace is [stages, bins, (busy, blocked)] in cycles. window: its first cycle, the one after
-    its last, and the cycles of a bin; the last bin may be shorter. Raises DeadlockError.
+    until: last cycle that counts for FIFO levels. edges: cycles, ascending, at which the trace is
+    taken. Raises DeadlockError.
     """
-    stages, fifos, store = _tables(pipeline)
-    bins = -(-(window[1] - window[0]) // window[2])
-    trace = np.zeros((len(stages), bins, k.TRACE_COLUMNS), np.int64)
-    complete, dates = k.solve(
-        stages,
-        fifos,
-        store,
-        0,
-        len(pipeline.fifos) - 1,
-        frames,
-        until,
-        pipeline.input.frame_beats,
-        pipeline.output.frame_beats,
-        _cyclic(gaps),
-        _cyclic(stalls),
-        lookback,
-        np.array(window, np.int64),
-        trace,
-    )
-    if not complete:
+    chains, fifos, lists, dates = _tables(pipeline, _cyclic(gaps), _cyclic(stalls))
+    ascending = np.array(edges, np.int64)
+    trace = np.zeros((len(chains), len(ascending), k.TRACE_COLUMNS), np.int64)
+    bounds = np.zeros((frames, 4), np.int64)
+    counts = np.zeros(2 * len(chains), np.int64)
+    solved = k.solve(
+        chains, fifos, counts, lists, dates, frames, until, lookback, ascending, trace, bounds
+    )  # fmt: skip
+    if chains[-1, k.FRAME] < solved:
+        inside = counts[fifos[:, k.PUSHES]] - counts[fifos[:, k.POPS]]
         full = [
             f"{fifo.name} (depth {fifo.depth})"
-            for fifo, s in zip(pipeline.fifos, fifos, strict=True)
-            if s[k.PUSHED] - s[k.POPPED] == fifo.depth
+            for fifo, level in zip(pipeline.fifos, inside, strict=True)
+            if level == fifo.depth
         ]
         raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
-    return stages, fifos, dates, trace
+    # A chain that ended before an edge has done by then all that it ever did.
+    ended = np.arange(len(ascending)) >= chains[:, k.EDGE, np.newaxis]
+    trace = np.where(ended[:, :, np.newaxis], chains[:, np.newaxis, [k.BUSY, k.BLOCKED]], trace)
+    steps = [c for c in range(1, len(chains) - 1) if chains[c, k.PARTNER] <= 2 * c]
+    return SolverRun(chains, fifos, steps, bounds[:solved], trace)

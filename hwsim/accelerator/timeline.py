@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwsim.accelerator._solver import TRACE_BLOCKED, TRACE_BUSY
 from hwsim.accelerator.cycles import CycleReport, run_solver, simulate
 from hwsim.accelerator.pipeline import Pipeline
 
@@ -61,17 +60,17 @@ def timeline(
     if bins < 1:
         raise ValueError(f"bins must be >= 1, not {bins}")
     width = -(-(end - first_cycle) // bins)
-    window = first_cycle, end, width
-    _, _, _, trace = run_solver(pipeline, frames, gaps, stalls, window=window)
-    edges = np.minimum(np.arange(trace.shape[1] + 1) * width, end - first_cycle)
+    edges = np.append(np.arange(first_cycle, end, width), end)
+    run = run_solver(pipeline, frames, gaps, stalls, edges=edges)
+    busy, blocked = np.diff(run.trace[run.steps], axis=1).transpose(2, 0, 1)
     return Timeline(
         tuple(stage.name for stage in pipeline.stages),
         first_cycle,
         end - 1,
         width,
-        trace[:, :, TRACE_BUSY],
-        np.diff(edges) - trace.sum(axis=2),
-        trace[:, :, TRACE_BLOCKED],
+        busy,
+        np.diff(edges) - busy - blocked,
+        blocked,
         report.frame_first_input,
         report.frame_last_output,
     )
