@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hwsim.accelerator.pipeline import Pipeline
 from hwsim.accelerator.timing import Timing
+
+if TYPE_CHECKING:
+    from hwsim.accelerator.pipeline import Pipeline
 
 NONE = -1
 
