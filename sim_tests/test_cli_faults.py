@@ -382,7 +382,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--chips", "20", "--max-chips", "10"],
-            "--max-chips: must be at least 20, as --chips is, not 10",
+            "--max-chips: must be at least 20 (the number of --chips), not 10",
         ),
         (
             ["--within", "2"],
@@ -434,7 +434,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--spatial", "column=0.1", "--map", "cells.npy"],
-            "--spatial: does not go with --map, which says where cells fail",
+            "--spatial: cannot be combined with --map, since the map says where cells fail",
         ),
         (
             ["--map", "cells.npy"],
@@ -442,7 +442,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--map-reads", "reads.npy"],
-            "--map-reads: needs the cells of --map",
+            "--map-reads: needs --map",
         ),
         (
             ["--memories", ","],

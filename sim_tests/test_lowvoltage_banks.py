@@ -65,7 +65,7 @@ def test_lists_are_read_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "shape", "message"),
     [
-        ("bram,row,bit\n1,1,1\n", None, "lists failing cells; say how many there are"),
+        ("bram,row,bit\n1,1,1\n", None, "lists failing cells; give the shape of all cells"),
         ("bram,row,bit\n1,9,1\n", "2x8x8", r":2: row must be 0..7 in 2 x 8 x 8 cells, not 9"),
         ("row,bit\n1,1\n", "2x8x8", "lacks the column bank"),
         ("# shape: 4x8x8\nbram,row,bit\n1,1,1\n", "2x8x8", "says that it is of 4 x 8 x 8 cells"),
@@ -251,7 +251,7 @@ def test_command_line(tmp_path: Path) -> None:
     done = call(*words, "--shape", "200x64x8")
     assert "pairs in a bank by rows between them" in done.stdout
     for extra, message in (
-        ((), "lists failing cells; say how many there are"),
+        ((), "lists failing cells; give the shape of all cells"),
         (("--shape", "8"), "shape must be BANKSxROWSxBITS"),
         (("--shape", "200x64x8", "--reads", "2"), "--reads: must be flip, 0, 1, not '2'"),
         (("--nominal", "1000"), "--nominal: must be above 0 and at most 10"),

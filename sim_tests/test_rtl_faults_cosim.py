@@ -274,9 +274,9 @@ def test_voltages_that_were_found(tmp_path: Path) -> None:
             assert supplies.items() <= faults.probability.items()
     whole = found.read_text()
     for text, message in (
-        (whole.replace(result.network_sha256, "0" * 64), "is of another network"),
+        (whole.replace(result.network_sha256, "0" * 64), "belongs to another network"),
         (whole.replace(f'"memory_bits": {result.memory_bits}', '"memory_bits": 7'),
-         "is of another mapping of this network; give the --config of hwsim faults"),
+         "belongs to another mapping of this network; give the --config of hwsim faults"),
         (whole[:-20], "is not JSON"),
     ):  # fmt: skip
         found.write_text(text)
@@ -318,10 +318,10 @@ def test_a_build_is_the_chip_of_its_study(tmp_path: Path) -> None:
     assert {memory.memory.role for memory in faults.memories.values()} == {"weight"}
     for words, message in (
         (("--faulty", "weight,fifo"), "--faulty: "),
-        (("--protection", "none"), f"--protection: {found} is of secded; leave the option out"),
-        (("--technology", "bram_virtex7"), f"--technology: {found} is of 14 nm FinFET SRAM"),
+        (("--protection", "none"), f"--protection: {found} has secded; leave the option out"),
+        (("--technology", "bram_virtex7"), f"--technology: {found} has cells of 14 nm FinFET SRAM"),
         (("--spatial", "column=0.4"), "--spatial: "),
-        (("--map", "cells.npy"), f"--map: {found} is of none; leave the option out"),
+        (("--map", "cells.npy"), f"--map: {found} has none; leave the option out"),
     ):
         done = command(tmp_path, "--voltage", str(found), *words)
         assert isinstance(done.exception, HwsimError)
@@ -355,8 +355,8 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("--technology", "sram_14nm"), "--technology and --voltage belong together"),
-        (("--voltage", "0.8"), "--technology and --voltage belong together"),
+        (("--technology", "sram_14nm"), "give both --technology and --voltage, or neither"),
+        (("--voltage", "0.8"), "give both --technology and --voltage, or neither"),
         (
             ("--chip", "3"),
             "--chip, --faulty, --spatial, --map and --protection need --technology and --voltage",

@@ -93,7 +93,9 @@ def residual(channels: int = 4, size: int = 6) -> Network:
 def test_deadlock_is_the_same_in_both_worlds() -> None:
     network = residual()
     pipeline = build_pipeline(network, {"conv": Fold(1, 1)}, 2)
-    with pytest.raises(DeadlockError, match=r"^deadlock: full are .*input__join \(depth 2\)"):
+    with pytest.raises(
+        DeadlockError, match=r"^deadlock: these FIFOs are full: .*input__join \(depth 2\)"
+    ):
         simulate(pipeline, FRAMES)
     with pytest.raises(AssertionError, match=r"^0 of 288 beats in 3000 cycles$"):
         run(pipeline, random_input(network, 0, FRAMES), limit=3000)

@@ -86,7 +86,7 @@ def _store(role: Role) -> tuple[Callable[[Stage], Fields], Callable[[Stage], np.
         case Role.CONSTANTS:
             return _constant_fields, _stored_constants
         case Role.WINDOW | Role.FIFO | Role.ACCUMULATOR:
-            raise ValueError(f"what a memory of role {role} holds is known at run time only")
+            raise ValueError(f"the contents of a memory of role {role} are only known at run time")
         case _:
             assert_never(role)
 

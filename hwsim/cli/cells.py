@@ -1,4 +1,4 @@
-"""Options that say which cells fail and at what voltages, of ``faults`` and ``generate``."""
+"""Options of ``faults`` and ``generate``: which cells fail, and at which voltages."""
 
 from __future__ import annotations
 
@@ -16,44 +16,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CellOptions:
-    """Which cells fail, as the options say it; None: not said."""
+    """Which cells fail, according to the options; None: the option is not given."""
 
     spatial: Annotated[
         str | None,
-        typer.Option(metavar="KEY=VALUE,...", help="Failures cluster, as in column=0.3,banks=4."),
+        typer.Option(
+            metavar="KEY=VALUE,...", help="Clusters of failing cells, as in column=0.3,banks=4."
+        ),
     ] = None
     map: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Measured cells (.npy, .npz, .csv) instead of chips."),
+        typer.Option(
+            metavar="FILE",
+            help="File of measured cells (.npy, .npz, .csv), instead of random chips.",
+        ),
     ] = None
     holds: Annotated[
         Literal["fails", "rate", "voltage"] | None,
         typer.Option(
             "--map-holds",
-            help="What a cell of the map says; default: fails, of a list its voltages.",
+            help="Meaning of a cell of the map. Default: fails; for a list: voltage.",
         ),
     ] = None
     reads: Annotated[
         Path | None,
         typer.Option(
-            "--map-reads", metavar="FILE", help="What its failing cells read: 0, 1, or -1 to flip."
+            "--map-reads",
+            metavar="FILE",
+            help="Bit that the failing cells read: 0, 1, or -1 to flip.",
         ),
     ] = None
     interleave: Annotated[
         int,
-        typer.Option("--map-interleave", min=1, help="Words that share a row of it, bit by bit."),
+        typer.Option(
+            "--map-interleave",
+            min=1,
+            help="Number of words that share a row of the map, bit by bit.",
+        ),
     ] = 1
     shape: Annotated[
         str | None,
         typer.Option(
             "--map-shape",
             metavar="BANKSxROWSxBITS",
-            help="All cells there are, where the map lists those that fail.",
+            help="Shape of all cells, if the map is a list of failing cells.",
         ),
     ] = None
 
     def failing(self, technology: MemoryTechnology) -> tuple[Spatial | None, FaultMap | None]:
-        """How failures cluster, and the map; None: as the technology says, and no map.
+        """How failures cluster, and the map.
+
+        None: failures cluster as the technology says; there is no map.
 
         Raises ConfigError, ChipError.
         """
@@ -65,11 +78,12 @@ class CellOptions:
         if self.map is None:
             for value, key in ((self.reads, "reads"), (self.holds, "holds"), (self.shape, "shape")):
                 if value is not None:
-                    raise ConfigError("needs the cells of --map", key=f"--map-{key}")
+                    raise ConfigError("needs --map", key=f"--map-{key}")
             return None if self.spatial is None else parse_spatial(self.spatial), None
         if self.spatial is not None:
             raise ConfigError(
-                "does not go with --map, which says where cells fail", key="--spatial"
+                "cannot be combined with --map, since the map says where cells fail",
+                key="--spatial",
             )
         try:
             shape = None if self.shape is None else parse_shape(self.shape)
@@ -81,7 +95,8 @@ class CellOptions:
         )  # fmt: skip
         if not cells.share(technology.probability(technology.lowest_rel)):
             raise ConfigError(
-                f"{self.map}: no cell of it fails at any voltage of the technology", key="--map"
+                f"{self.map}: no cell of the map fails at any voltage of the technology",
+                key="--map",
             )
         return None, cells
 
@@ -121,10 +136,10 @@ class ChipOptions:
 
 
 def relative_voltage(text: str, technology: MemoryTechnology, key: str) -> float:
-    """A voltage of option ``key`` relative to vmin: a number, percent of vmin, or V or mV.
+    """The voltage of option ``key``, relative to vmin; given as a number, in percent, V or mV.
 
-    Raises ConfigError where the unit says nothing of the technology, VoltageError where the
-    technology has no data.
+    Raises ConfigError if the technology does not know the unit, VoltageError if it has no data at
+    this voltage.
     """
     from hwsim.errors import ConfigError
     from hwsim.lowvoltage.tables import TableError, parse_voltage
@@ -145,12 +160,12 @@ def relative_voltage(text: str, technology: MemoryTechnology, key: str) -> float
 
 
 def words(text: str) -> list[str]:
-    """Words between commas, each once."""
+    """The words between commas, without repetitions."""
     return list(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
 
 
 def some_words(text: str, key: str, what: str) -> list[str]:
-    """The same; ConfigError at option ``key`` where there is none."""
+    """The words between commas; ConfigError at option ``key`` if there are none."""
     from hwsim.errors import ConfigError
 
     if not (found := words(text)):

@@ -1,4 +1,4 @@
-"""What can be known before an experiment starts: everything but the weights."""
+"""Checks before an experiment starts: everything except the weights is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _AMPLE = 4096
 
 
 def check_experiment(config: ExperimentConfig, stages: Collection[str]) -> None:
-    """Raise the error that one of ``stages`` (names) would end in after the training.
+    """Raise the error with which one of ``stages`` (names) would end after the training.
 
     Tools, energy table, data set and counts; then the untrained network is exported and mapped.
     """

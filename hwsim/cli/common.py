@@ -1,4 +1,4 @@
-"""What all commands share: options, and one way to print results."""
+"""Options that several commands share, and one way to print results."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def _shipped_experiments(incomplete: str) -> list[str]:
-    """For shells that complete."""
+    """Names of shipped experiments, for completion in shells."""
     from hwsim.config.loader import shipped_configs
 
     return [name for name in shipped_configs("experiments") if name.startswith(incomplete)]
 
 
 Json = Annotated[
-    bool, typer.Option("--json", help="One JSON document on stdout; progress goes to stderr.")
+    bool, typer.Option("--json", help="Print one JSON document on stdout; progress goes to stderr.")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress on stderr.")]
 NetworkFile = Annotated[Path, typer.Argument(metavar="NET", help="A .hwnet file.")]
 Experiment = Annotated[
     str,
@@ -48,11 +48,14 @@ Settings = Annotated[
         "--set",
         "-s",
         metavar="KEY=VALUE",
-        help="Replace a value of the experiment, as in training.epochs=10; repeatable.",
+        help="Replace a value of the experiment, as in training.epochs=10. Repeatable.",
     ),
 ]
 OutputFolder = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="DIR", help="Default: runs/<name>.")
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="DIR", help="Folder for the results. Default: runs/<name>."
+    ),
 ]
 
 Sections = Annotated[
@@ -60,7 +63,7 @@ Sections = Annotated[
     typer.Option(
         "--sections",
         metavar="FILE",
-        help="Python file whose @section functions the report has too; repeatable.",
+        help="Python file; its @section functions are added to the report. Repeatable.",
     ),
 ]
 
@@ -68,7 +71,7 @@ _FILE_WIDTH = 1000
 
 
 class Output:
-    """Where a command's results go: a JSON document, or text for people, on stdout."""
+    """Writes a command's results to stdout: a JSON document, or text for people."""
 
     def __init__(self, command: str, *, as_json: bool, quiet: bool = False) -> None:
         self.command, self.as_json, self.quiet = command, as_json, quiet
@@ -77,7 +80,7 @@ class Output:
     def finish(
         self, document: dict[str, Any], people: Callable[[], Iterable[RenderableType]]
     ) -> None:
-        """Print the result: ``document`` (with ``seed``) as JSON, or what ``people`` yields."""
+        """Print the result: ``document`` (with ``seed``) as JSON, or the lines of ``people``."""
         if self.as_json:
             head = {"command": self.command, "hwsim_version": __version__, "seed": None}
             print(json.dumps({**head, **document}, indent=1, allow_nan=False), flush=True)
@@ -88,14 +91,14 @@ class Output:
 
 
 def show_any_text() -> None:
-    """Let stdout and stderr write what their encoding lacks as an escape instead of failing."""
+    """Let stdout and stderr escape characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def mark(ok: bool, *, stderr: bool = False) -> Text:
-    """A coloured check mark or cross; in words where the stream's encoding has no such signs."""
+    """A coloured check mark or cross; a word if the stream's encoding lacks these signs."""
     sign, words, colour = ("✓", "ok", "green") if ok else ("✗", "FAILED", "red")
     stream = sys.stderr if stderr else sys.stdout
     try:
@@ -106,16 +109,16 @@ def mark(ok: bool, *, stderr: bool = False) -> Text:
 
 
 def styled(*parts: str | Text | tuple[str, str]) -> Text:
-    """A text of parts, those with a style as (text, style)."""
+    """A text of parts; a part is a string, or (text, style)."""
     from rich.text import Text
 
     return Text.assemble(*parts)
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A rich console; where no terminal sets the width, nothing is wrapped or cut.
+    """A rich console; without a terminal nothing is wrapped or cut.
 
-    It reads no markup: texts and the cells of tables are shown as they are. See ``styled``.
+    The console reads no markup: texts and cells of tables are shown unchanged. See ``styled``.
     """
     from rich.console import Console
 

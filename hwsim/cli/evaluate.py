@@ -14,10 +14,15 @@ from hwsim.cli.common import Json, NetworkFile, Output, Quiet, example
 @example("hwsim evaluate runs/quickstart/network.hwnet --data digits")
 def evaluate(
     network: NetworkFile,
-    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
-    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
-    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    golden: Annotated[bool, typer.Option(help="Let torch compute the same integers too.")] = False,
+    data: Annotated[str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10, ...")],
+    path: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of images; the first ones are taken. Default: all."),
+    ] = None,
+    golden: Annotated[
+        bool, typer.Option(help="Compute the same integers with torch, too, and compare.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Running an experiment's stages, and showing on the terminal what becomes of each."""
+"""Runs the stages of an experiment, and shows the outcome of each stage on the terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOW_AGREEMENT = 0.98
 
 
 def load_experiment(source: str, settings: Sequence[str] | None = None) -> ExperimentConfig:
-    """The experiment in a YAML file, or the shipped one of that name, with ``--set`` values."""
+    """The experiment of a YAML file or of a shipped name, with ``--set`` values."""
     from hwsim.config.experiment import ExperimentConfig
     from hwsim.config.loader import load_config
 
@@ -32,7 +32,7 @@ def load_experiment(source: str, settings: Sequence[str] | None = None) -> Exper
 
 @contextmanager
 def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Workspace]:
-    """The experiment's folder, ``runs/<name>`` unless said otherwise, for this process alone."""
+    """The experiment's folder (default ``runs/<name>``), locked for this process alone."""
     from hwsim.cli.stages import STAGES, report_stage
     from hwsim.run import Workspace
 
@@ -45,7 +45,7 @@ def open_workspace(config: ExperimentConfig, output: Path | None) -> Iterator[Wo
 def bring_up_to_date(
     stages: Sequence[ExperimentStage], config: ExperimentConfig, workspace: Workspace, out: Output
 ) -> dict[str, StageReport]:
-    """Run ``stages``, one line each on stderr; what can be checked is checked before training."""
+    """Run ``stages``, one line each on stderr; all possible checks come before training."""
     from hwsim.cli.stages.names import REPORT, RESULT
     from hwsim.run import run_stages
 
@@ -70,7 +70,7 @@ def bring_up_to_date(
 
 
 def warn_of_agreement(share: float) -> None:
-    """Warn when the integers give other answers than the network that was trained."""
+    """Warn if the integers give other answers than the trained network."""
     if share < LOW_AGREEMENT:
         warnings.warn(
             f"integers and training model agree on {percent(share)} of the test images only: "
@@ -82,12 +82,12 @@ def warn_of_agreement(share: float) -> None:
 
 
 def percent(share: float | None) -> str:
-    """A fraction for people: ``98.61 %``."""
+    """A fraction as people read it: ``98.61 %``."""
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def _summary(stage: str, f: Figures) -> str:
-    """The line that tells what ``stage`` found."""
+    """One line with the result of ``stage``."""
     if stage == "train":
         twin = f"float {percent(f['float'])}, " if f["float"] is not None else ""
         return (

@@ -36,13 +36,23 @@ class CampaignOptions:
     """What is measured, over how many chips, as the options say it."""
 
     voltages: Annotated[
-        str | None, typer.Option(metavar="V,V,...", help="Relative to vmin; or with %, V or mV.")
+        str | None,
+        typer.Option(
+            metavar="V,V,...",
+            help="Voltages to measure, relative to vmin; or with a unit: %, V, mV.",
+        ),
     ] = None
     steps: Annotated[
-        int, typer.Option(min=1, max=1000, help="Voltages from the lowest with data up to vmin.")
+        int,
+        typer.Option(
+            min=1, max=1000, help="Number of voltages from the lowest with data up to vmin."
+        ),
     ] = 8
     refine: Annotated[
-        int, typer.Option(min=0, max=20, help="Halvings that bring the lowest voltage closer.")
+        int,
+        typer.Option(
+            min=0, max=20, help="Number of halvings that bring the lowest voltage closer."
+        ),
     ] = 3
     chips: Annotated[
         int | None,
@@ -54,13 +64,13 @@ class CampaignOptions:
     ] = None
     max_chips: Annotated[
         int | None,
-        typer.Option(min=2, help="The largest of these numbers, which begin with --chips."),
+        typer.Option(min=2, help="Largest number of chips; the number doubles from --chips on."),
     ] = None
     until_width: Annotated[
         float | None,
         typer.Option(
             callback=fraction,
-            help="Add chips until the interval is no wider, as in 0.02, instead of decided.",
+            help="Add chips until the interval is at most this wide (as in 0.02).",
         ),
     ] = None
     within: Annotated[
@@ -72,7 +82,7 @@ class CampaignOptions:
         typer.Option(
             "--yield",
             callback=fraction,
-            help="Share of chips, 0..1, each of which may lose no more. Default: the mean may not.",
+            help="Share of chips, 0..1, that must each keep --within. Default: the mean must.",
         ),
     ] = None
     memories: Annotated[
@@ -80,14 +90,19 @@ class CampaignOptions:
     ] = "weight,constants,window,fifo"
     protection: Annotated[
         str,
-        typer.Option(metavar="P,...", help="none, parity, secded, secded:zero, tmr:N; compared."),
+        typer.Option(
+            metavar="P,...",
+            help="Protections to compare: none, parity, secded, secded:zero, tmr:N.",
+        ),
     ] = "none"
     sensitivity: Annotated[
-        bool, typer.Option("--sensitivity", help="Also: which memories and bits hurt most.")
+        bool, typer.Option("--sensitivity", help="Also measure which memories and bits hurt most.")
     ] = False
     per_memory: Annotated[
         bool,
-        typer.Option("--per-memory", help="Also: a voltage for each memory; first protection."),
+        typer.Option(
+            "--per-memory", help="Also find a voltage for each memory, with the first protection."
+        ),
     ] = False
 
     def plan(self, technology: MemoryTechnology, seed: int) -> CampaignPlan:
@@ -122,27 +137,32 @@ class CampaignOptions:
 def faults(
     *,
     network: NetworkFile,
-    data: Annotated[str, typer.Option(help="digits, mnist, fashion_mnist, cifar10, ...")],
-    path: Annotated[str | None, typer.Option(help="Where the data set is.")] = None,
+    data: Annotated[str, typer.Option(help="Data set: digits, mnist, fashion_mnist, cifar10, ...")],
+    path: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
     config: Config = None,
     technology: Annotated[
-        str, typer.Option(help="Shipped memory technology, or a YAML file.")
+        str, typer.Option(help="Memory technology: a shipped name, or a YAML file.")
     ] = "sram_14nm",
     cells: CellOptions,
     campaign: CampaignOptions,
-    images: Annotated[int | None, typer.Option(min=1, help="Only the first so many.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first chip; the next follow.")] = 0,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of images; the first ones are taken. Default: all."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the first chip; the next chips have the next seeds.")
+    ] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="DIR", help="For faults.json and a report."),
+        typer.Option("--output", "-o", metavar="DIR", help="Folder for faults.json and a report."),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """How far the supply of the memories can fall, over many chips, and what that saves.
+    """Find the lowest supply voltage of the memories over many chips, and the energy it saves.
 
-    With -o, an interrupted run resumes: what was counted is in faults.jsonl. The report is
-    faults.html, and a section of report.html where hwsim run filled DIR.
+    With -o, an interrupted run resumes: faults.jsonl keeps every chip that was counted. The report
+    is faults.html. If hwsim run filled DIR, the report is also a section of report.html.
     """
     from hwsim.accelerator import Prices
     from hwsim.accelerator.mapping import map_network
@@ -188,20 +208,22 @@ def faults(
 
 
 def _stop_rule(chips: int | None, most: int | None, width: float | None) -> StopRule:
-    """``--chips`` alone is a number; with one of the others it is the least."""
+    """``--chips`` alone is the number of chips; with another option it is the least number."""
     from hwsim.errors import ConfigError
     from hwsim.studies.statistics import LEAST, MOST, StopRule
 
     if chips is not None and most is None and width is None:
         return StopRule.fixed(chips)
     if most is not None and most < (chips or 2):
-        raise ConfigError(f"must be at least {chips}, as --chips is, not {most}", key="--max-chips")
+        raise ConfigError(
+            f"must be at least {chips} (the number of --chips), not {most}", key="--max-chips"
+        )
     most = max(chips or 0, MOST) if most is None else most
     return StopRule(min(LEAST, most) if chips is None else chips, most, width)
 
 
 def _folder(output: Path | None) -> Path | None:
-    """The folder for results, made when it is missing; raises OutputError."""
+    """The folder for results; it is made if it is missing. Raises OutputError."""
     from hwsim.errors import OutputError
 
     if output is not None:
@@ -213,7 +235,7 @@ def _folder(output: Path | None) -> Path | None:
 
 
 def _write(folder: Path, result: FaultsResult) -> dict[str, str]:
-    """``faults.json`` and the reports; their paths."""
+    """Write ``faults.json`` and the reports; return their paths."""
     from hwsim.files import write_json
     from hwsim.report import build_report
     from hwsim.report.experiment import RESULT

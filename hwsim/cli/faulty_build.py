@@ -1,4 +1,4 @@
-"""The faults of a build, from the options of ``hwsim generate`` or the study they were found by."""
+"""The faults of a build, from the options of ``hwsim generate`` or from a study's file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FaultyBuild(ChipOptions):
         return tuple(Role) if self.faulty is None else tuple(words(self.faulty))
 
     def faults(self, pipeline: Pipeline) -> DesignFaults:
-        """The faults that these options ask for."""
+        """The faults of a pipeline under these options."""
         technology = load_technology(self.technology or "")
         rates = (
             {name: technology.probability(v) for name, v in self.supply.items()}
@@ -53,7 +53,7 @@ class FaultyBuild(ChipOptions):
         return design_faults(pipeline, of_chip, rates, self.memories, code)
 
     def described(self) -> dict[str, Any]:
-        """The options as ``hwsim generate --json`` tells them."""
+        """The options in the form of ``hwsim generate --json``."""
         return {
             "technology": self.technology,
             "voltage_rel": self.supply,
@@ -64,7 +64,7 @@ class FaultyBuild(ChipOptions):
 
 
 def faulty_build(options: ChipOptions, pipeline: Pipeline) -> FaultyBuild | None:
-    """The options made whole, None where none is given; raises ConfigError, VoltageError."""
+    """The complete options, or None if no option is given; raises ConfigError, VoltageError."""
     given = FaultyBuild(**vars(options))
     if given.voltage is not None and given.voltage.endswith(".json"):
         return _of_study(Path(given.voltage), given, pipeline)
@@ -76,7 +76,7 @@ def faulty_build(options: ChipOptions, pipeline: Pipeline) -> FaultyBuild | None
             )
         return None
     if given.technology is None or given.voltage is None:
-        raise ConfigError("--technology and --voltage belong together")
+        raise ConfigError("give both --technology and --voltage, or neither")
     technology = load_technology(given.technology)
     supplies = {}
     for word in words(given.voltage):
@@ -96,30 +96,33 @@ def _no_voltage(text: str) -> ConfigError:
 
 
 def _of_study(path: Path, given: FaultyBuild, pipeline: Pipeline) -> FaultyBuild:
-    """The chip, memories and voltages of a study; options that say something else are errors."""
+    """The chip, memories and voltages of a study; an option that contradicts them is an error."""
     try:
         found = load_faults(path)
     except StorageError as error:
         raise ConfigError(str(error), key="--voltage") from None
     if found.network_sha256 != network_hash(pipeline.network):
-        raise ConfigError(f"{path}: is of another network", key="--voltage")
+        raise ConfigError(f"{path}: belongs to another network", key="--voltage")
     bits = {memory.name: memory.words * memory.bits for memory in memory_list(pipeline)}
     missing = [name for name in found.memories if name not in bits]
     if missing or sum(bits[name] for name in found.memories) != found.memory_bits:
         raise ConfigError(
-            f"{path}: is of another mapping of this network; give the --config of hwsim faults",
+            f"{path}: belongs to another mapping of this network; "
+            "give the --config of hwsim faults",
             key="--voltage",
         )
 
     def same(option: str, theirs: object, mine: object | None) -> None:
         if mine is not None and mine != theirs:
-            raise ConfigError(f"{path} is of {theirs or 'none'}; leave the option out", key=option)
+            raise ConfigError(f"{path} has {theirs or 'none'}; leave the option out", key=option)
 
     for name in {given.technology or found.technology, found.technology}:
         technology = load_technology(name)
         kind = (technology.description, technology.nominal_rel)
         if kind != (found.technology_description, found.nominal_voltage_rel):
-            raise ConfigError(f"{path} is of {found.technology_description}", key="--technology")
+            raise ConfigError(
+                f"{path} has cells of {found.technology_description}", key="--technology"
+            )
     protection = given.protection and parse_protection(given.protection).name
     same("--protection", found.protection, protection)
     code = parse_protection(found.protection)
@@ -148,7 +151,7 @@ def _of_study(path: Path, given: FaultyBuild, pipeline: Pipeline) -> FaultyBuild
 def _cells_of(
     used: CellMap | None, given: CellOptions, same: Callable[[str, object, object | None], None]
 ) -> CellOptions:
-    """The map of a study; ``same`` refuses other ones."""
+    """The map of a study; ``same`` refuses options that name another map."""
     if used is None:
         for key in ("map", "holds", "reads", "shape"):
             option = "--map" if key == "map" else f"--map-{key}"

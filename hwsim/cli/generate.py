@@ -18,24 +18,27 @@ from hwsim.cli.mapping import Config, FifoDepth, Interval, Weights, accelerator_
 def generate(
     *,
     network: NetworkFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="For the files.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the files.")
+    ],
     config: Config = None,
     frame_interval_cycles: Interval = None,
     weights: Weights = None,
     fifo_depth: FifoDepth = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="Test images of the experiment in --config.")
+        int | None,
+        typer.Option(min=1, help="Number of test images, from the experiment in --config."),
     ] = None,
     faulty_chip: ChipOptions,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Verilog of a network's accelerator, its manifest and test vectors.
+    """Write the Verilog of a network's accelerator, its manifest and test vectors.
 
-    The test vectors are images of the experiment's data set when --images is given, else random.
-    With --technology and --voltage the memories are those of a chip whose cells fail, the chip of
-    that number in hwsim faults with the same options: the Verilog computes what it would. A
-    faults.json has these options: memories, protection, cells and seed of its study hold.
+    With --images the test vectors are images of the experiment's data set, otherwise random ones.
+    With --technology and --voltage the memories have the failing cells of a chip: the chip of the
+    same number in hwsim faults with the same options. The Verilog gives the answers of this chip. A
+    faults.json in --voltage sets the memories, protection, cells and seed of its study.
     """
     from hwsim.accelerator.mapping import map_network
     from hwsim.cli.faulty_build import faulty_build

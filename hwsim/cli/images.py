@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def check_count(count: int | None, held: int, name: str) -> None:
-    """Raise DataError where ``--images`` asks for more than the set has."""
+    """Raise DataError if ``--images`` asks for more images than the data set has."""
     from hwsim.errors import DataError
 
     if count is not None and count > held:
@@ -23,7 +23,7 @@ def labelled_images(
 ) -> tuple[str, np.ndarray, np.ndarray]:
     """(name of the set, inputs [images, C, H, W], labels [images]) of the first test images.
 
-    count: None for all. Raises DataError when the network reads images of another shape.
+    count: None for all images. Raises DataError if the network reads images of another shape.
     """
     from hwsim.config.loader import validate_config
     from hwsim.config.training import DataConfig

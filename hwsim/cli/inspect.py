@@ -1,4 +1,4 @@
-"""``hwsim inspect``: what is in a network."""
+"""``hwsim inspect``: the ops of a network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @example("hwsim inspect runs/quickstart/network.hwnet")
 def inspect(network: NetworkFile, as_json: Json = False) -> None:
-    """Table of a network's ops: types, weights and widths."""
+    """Print a table of a network's ops: types, weights and widths."""
     from hwsim.network import load
     from hwsim.network.summary import describe
 

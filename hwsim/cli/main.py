@@ -1,6 +1,6 @@
-"""Entry point: subcommands, and what becomes of errors.
+"""Entry point: subcommands, exit codes and error lines.
 
-Exit codes: 0 success; 2 the user's error, one line on stderr; 130 interrupted; 1 anything else.
+Exit codes: 0 success; 2 an error of the user, one line on stderr; 130 interrupted; 1 other errors.
 """
 
 from __future__ import annotations
@@ -67,10 +67,13 @@ def _print_version(value: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print and exit."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Tracebacks of errors; allowed anywhere in the line.")
+        bool,
+        typer.Option("--debug", help="Show tracebacks of errors. Allowed anywhere in the line."),
     ] = False,
 ) -> None:
     pass
@@ -85,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _invoke(words: list[str], debug: bool) -> int:
-    """Exit code of a command line; every error and warning becomes one line on stderr."""
+    """Run a command line and return its exit code; every error is one line on stderr."""
     with warnings.catch_warnings():
         shown = warnings.showwarning
 
@@ -138,17 +141,17 @@ def _run(words: list[str], debug: bool) -> int:
 
 
 def _say(text: str) -> None:
-    """One line for people, without what terminals take for commands."""
+    """Print one line for people, without control characters for terminals."""
     from hwsim.names import printable
 
     print(f"hwsim: {printable(' '.join(text.split()), _LONGEST_LINE)}", file=sys.stderr)
 
 
 def _check_words(words: list[str]) -> None:
-    """Raise HwsimError for words that are right nowhere.
+    """Raise HwsimError for words that no option and no argument allows.
 
-    Empty ones, as an unset variable of a shell gives: nothing can be called so, and taken as a
-    path they would mean the current folder. Numbers of more digits than 64 bits hold.
+    One kind is the empty word, which an unset variable of a shell gives: nothing has an empty name,
+    and as a path it would mean the current folder. The other kind is a number beyond 64 bits.
     """
     for n, word in enumerate(words):
         if _TOO_LARGE.fullmatch(word):

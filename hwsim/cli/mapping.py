@@ -17,17 +17,23 @@ Model = TypeVar("Model", bound="BaseModel")
 Config = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="EXPERIMENT", help="Take the accelerator of an experiment."
+        "--config",
+        "-c",
+        metavar="EXPERIMENT",
+        help="Experiment whose accelerator section is taken.",
     ),
 ]
 Interval = Annotated[
     int | None,
-    typer.Option("--frame-interval-cycles", help="Fewest lanes that keep this interval."),
+    typer.Option("--frame-interval-cycles", help="Take the fewest lanes that keep this interval."),
 ]
 Weights = Annotated[
-    Literal["memory", "constant"] | None, typer.Option(help="Where weights and taps are.")
+    Literal["memory", "constant"] | None,
+    typer.Option(help="Place of weights and taps: memories, or constants in the fabric."),
 ]
-FifoDepth = Annotated[str | None, typer.Option(help="auto, or beats of every FIFO (1..65535).")]
+FifoDepth = Annotated[
+    str | None, typer.Option(help="auto, or the depth of every FIFO in beats (1..65535).")
+]
 Clock = Annotated[float | None, typer.Option(help="Clock in MHz.")]
 
 
@@ -38,7 +44,7 @@ def accelerator_config(
     fifo_depth: str | None,
     clock_mhz: float | None = None,
 ) -> AcceleratorConfig:
-    """The experiment's accelerator, or the default one, with what the options say instead."""
+    """The accelerator of the experiment or the default one; options replace single values."""
     from hwsim.cli.experiment import load_experiment
     from hwsim.config.accelerator import AcceleratorConfig
 
@@ -62,7 +68,7 @@ def _depth(text: str | None) -> int | str | None:
 def energy_config(
     config: str | None, energy_table: str | None, voltage_v: float | None
 ) -> EnergyConfig:
-    """The experiment's energy section, or the default one, with what the options say instead."""
+    """The energy section of the experiment or the default one; options replace single values."""
     from hwsim.cli.experiment import load_experiment
     from hwsim.config.accelerator import EnergyConfig
 

@@ -1,4 +1,4 @@
-"""``hwsim memory``: memory technologies at low voltage: look at one, or fit one to measurements."""
+"""``hwsim memory``: show a memory technology at low voltage, or fit one to measurements."""
 
 from __future__ import annotations
 
@@ -17,21 +17,26 @@ if TYPE_CHECKING:
     from hwsim.lowvoltage.banks import BankRow, PairRow
     from hwsim.lowvoltage.fit import Fit
 
-app = typer.Typer(name="memory", help="Memories at low voltage: look at a technology, or fit one.")
+app = typer.Typer(
+    name="memory", help="Memories at low voltage: show a technology, or fit one to measurements."
+)
 
 
 @app.command()
 @example("hwsim memory show sram_14nm --steps 6")
 def show(
     technology: Annotated[
-        str, typer.Argument(metavar="TECHNOLOGY", help="YAML file, or the name of a shipped one.")
+        str,
+        typer.Argument(
+            metavar="TECHNOLOGY", help="YAML file, or the name of a shipped technology."
+        ),
     ],
     steps: Annotated[
-        int, typer.Option(min=1, max=1000, help="Steps from the lowest voltage to vmin.")
+        int, typer.Option(min=1, max=1000, help="Number of steps from the lowest voltage to vmin.")
     ] = 6,
     as_json: Json = False,
 ) -> None:
-    """Bit error rate and energy of an access against supply voltage."""
+    """Print bit error rate and energy of an access against supply voltage."""
     from hwsim.lowvoltage import load_technology
 
     memory = load_technology(technology)
@@ -77,33 +82,36 @@ def fit(
         ),
     ],
     nominal: Annotated[
-        str, typer.Option(metavar="V", help="Nominal supply, as the file has voltages.")
+        str, typer.Option(metavar="V", help="Nominal supply voltage, in the unit of the file.")
     ],
-    law: Annotated[str, typer.Option(help="probit or exponential.")] = "probit",
+    law: Annotated[str, typer.Option(help="Kind of law: probit or exponential.")] = "probit",
     vmin: Annotated[
         str | None,
         typer.Option(
-            metavar="V", help="Lowest voltage without failures; default: that of the file."
+            metavar="V", help="Lowest voltage without failures. Default: taken from the file."
         ),
     ] = None,
     shape: Annotated[
         str | None,
         typer.Option(
-            metavar="BANKSxROWSxBITS", help="Of a list: all cells there are, as in 890x1024x8."
+            metavar="BANKSxROWSxBITS",
+            help="Shape of all cells, for a list of failing cells, as in 890x1024x8.",
         ),
     ] = None,
-    reads: Annotated[str, typer.Option(help="What failing cells read: flip, 0 or 1.")] = "flip",
-    source: Annotated[str, typer.Option(help="Where the measurements come from.")] = "measured",
+    reads: Annotated[
+        str, typer.Option(help="Behaviour of failing cells: flip, or read 0, or read 1.")
+    ] = "flip",
+    source: Annotated[str, typer.Option(help="Source of the measurements.")] = "measured",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="YAML", help="Write the technology.")
+        Path | None, typer.Option("--output", "-o", metavar="YAML", help="File for the technology.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Fit a failure law to measured cells; intervals tell how well the data determines it.
+    """Fit a failure law to measured cells; intervals tell how well the data determine the law.
 
-    Of a list of cells it also fits how banks differ, and tells what independent cells would have
-    hidden. The technology that is written covers the voltages that were measured: asked for
-    others, hwsim refuses rather than extrapolate.
+    For a list of failing cells the command also fits how banks differ, and reports effects that
+    independent cells would hide. The written technology covers the measured voltages only; hwsim
+    refuses other voltages and does not extrapolate.
     """
     from dataclasses import asdict
 
@@ -124,7 +132,9 @@ def fit(
     size = None if shape is None else parse_shape(shape)
     listed = is_list(table) or (table.header is None and (size or shape_of(table)) is not None)
     if size is not None and not listed:
-        raise ConfigError(f"is of lists of failing cells; {measurements} has counts", key="--shape")
+        raise ConfigError(
+            f"only fits lists of failing cells, and {measurements} has counts", key="--shape"
+        )
     cells = cells_of(table, size) if listed else None
     found = (
         fit_law(table_points(table), law, source)
@@ -160,7 +170,7 @@ def fit(
 
 
 def _volts(text: str, key: str) -> float:
-    """A voltage in the unit of a table, in which millivolts became volts and percent shares."""
+    """A voltage in the unit of a table: millivolts become volts, percent becomes a share."""
     from hwsim.errors import ConfigError
     from hwsim.lowvoltage.tables import TableError, parse_voltage
 

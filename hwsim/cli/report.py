@@ -12,12 +12,12 @@ from hwsim.cli.common import Json, Output, Quiet, Sections, example
 
 @example("hwsim report runs/quickstart")
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim run filled.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a finished hwsim run.")],
     sections: Sections = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write report.html, one file that needs no network, into an experiment's folder."""
+    """Write report.html into an experiment's folder: one file that needs no network access."""
     from hwsim.report import build_report
     from hwsim.report.own import load_sections
     from hwsim.result import load_result

@@ -46,9 +46,9 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train, export, evaluate, simulate, generate, verify and report.
+    """Run an experiment: train, export, evaluate, simulate, generate, verify and report.
 
-    Stages whose inputs did not change are not redone, and an interrupted run resumes. The folder
+    A stage is skipped if its inputs did not change, and an interrupted run resumes. The folder
     gets network.hwnet, verilog/, result.json and report.html.
     """
     from hwsim.report.own import load_sections
@@ -68,7 +68,7 @@ def run(
 
 
 def _document(result: Result) -> dict[str, Any]:
-    """``result.json``, and the accelerator's figures as ``simulate`` and ``verify`` print them."""
+    """``result.json`` and the accelerator's figures, in the form of ``simulate`` and ``verify``."""
     from hwsim.accelerator.energy import KINDS
     from hwsim.accelerator.energy import QUANTITY as ENERGY
 
@@ -106,7 +106,7 @@ def run_experiment(
 
 
 def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folder: Path) -> Result:
-    """Everything that the stages found in ``folder``, in the schema of ``result.json``."""
+    """The results of all stages in ``folder``, in the schema of ``result.json``."""
     from hwsim.cli.provenance import tool_versions
     from hwsim.cli.stages.names import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash

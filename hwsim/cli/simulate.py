@@ -31,16 +31,24 @@ def simulate(
     weights: Weights = None,
     fifo_depth: FifoDepth = None,
     clock_mhz: Clock = None,
-    energy_table: Annotated[str | None, typer.Option(help="Shipped table, or a file.")] = None,
-    voltage_v: Annotated[float | None, typer.Option(help="Supply; default: the table's.")] = None,
+    energy_table: Annotated[
+        str | None, typer.Option(help="Energy table: a shipped name, or a YAML file.")
+    ] = None,
+    voltage_v: Annotated[
+        float | None, typer.Option(help="Supply voltage. Default: the voltage of the table.")
+    ] = None,
     frames: Annotated[
         int | None,
-        typer.Option(min=2, max=10_000, help="Back to back; default: until they come evenly."),
+        typer.Option(
+            min=2,
+            max=10_000,
+            help="Number of frames back to back. Default: until they come evenly.",
+        ),
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Cycles, memories and energy of a network's accelerator, equal to what its Verilog does."""
+    """Print cycles, memories and energy of a network's accelerator; cycles equal the Verilog's."""
     from hwsim.accelerator.mapping import map_network
     from hwsim.network import load, network_hash
     from hwsim.run.figures import simulate_figures

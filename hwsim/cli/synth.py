@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 
 @example("hwsim synth runs/quickstart/verilog --target ecp5")
 def synth(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that hwsim generate wrote.")
+    ],
     target: Annotated[
-        Literal["ecp5", "ice40", "xc7"], typer.Option(help="Which FPGA's cells.")
+        Literal["ecp5", "ice40", "xc7"], typer.Option(help="FPGA family whose cells are used.")
     ] = "ecp5",
     allow_edited: Annotated[
-        bool, typer.Option("--allow-edited", help="Also Verilog that hwsim did not write.")
+        bool, typer.Option("--allow-edited", help="Accept Verilog that hwsim did not write.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Map an accelerator's Verilog with Yosys; ecp5 is also placed and timed with nextpnr.
+    """Map an accelerator's Verilog with Yosys; nextpnr also places and times it for ecp5.
 
     The first use of each tool takes about a minute longer.
     """
@@ -41,7 +43,7 @@ def synth(
 
 
 def _advice(folder: Path) -> Iterator[RenderableType]:
-    """How the report of the experiment gets these figures, where ``folder`` is part of one."""
+    """How the experiment's report gets these figures, if ``folder`` belongs to an experiment."""
     if (folder.parent / "result.json").is_file():
         yield f"in the report with: hwsim report {folder.parent}"
 

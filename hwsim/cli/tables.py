@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Grid:
     """Rows of cells below headings; the first ``words`` columns hold words, the others numbers.
 
-    Where the terminal is too narrow for all columns, they are shown in several tables below each
-    other, each with the first column, as many columns in each as fit.
+    If the terminal is too narrow for all columns, several tables below each other show them. Each
+    table has the first column, and as many other columns as fit.
     """
 
     def __init__(self, *headings: str, words: int = 1, title: str | None = None) -> None:
@@ -34,7 +34,7 @@ class Grid:
             title = None
 
     def _parts(self, console: Console, options: ConsoleOptions) -> Iterator[list[int]]:
-        """Columns of each table: the first, and as many of the others as fit."""
+        """Columns of each table: the first column, and as many other columns as fit."""
         from rich.measure import Measurement
 
         wide = options.update(max_width=1 << 20)

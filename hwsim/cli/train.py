@@ -1,4 +1,4 @@
-"""``hwsim train``: an experiment as far as the integer network."""
+"""``hwsim train``: the part of an experiment up to the integer network."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def train(
 ) -> None:
     """Train, export and evaluate the network of an experiment.
 
-    The folder gets network.hwnet; hwsim run on the same folder goes on from there. An interrupted
-    training resumes at its last epoch and ends with the same weights.
+    The folder gets network.hwnet; hwsim run on the same folder continues after the training. An
+    interrupted training resumes at its last epoch and ends with the same weights.
     """
     from hwsim.cli.stages import STAGES
     from hwsim.cli.stages.names import NETWORK

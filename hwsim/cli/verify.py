@@ -21,28 +21,33 @@ if TYPE_CHECKING:
 
 @example("hwsim verify runs/quickstart/verilog --images 4 --waves")
 def verify(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What hwsim generate wrote.")],
-    images: Annotated[int | None, typer.Option(min=1, help="Test vectors; default: all.")] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Folder that hwsim generate wrote.")
+    ],
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Number of test vectors. Default: all.")
+    ] = None,
     simulator: Annotated[
-        Literal["verilator", "icarus"], typer.Option(help="What simulates it.")
+        Literal["verilator", "icarus"], typer.Option(help="Simulator of the Verilog.")
     ] = "verilator",
     gap_probability: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of input beats held back.")
+        float, typer.Option(min=0, max=0.9, help="Share of input beats that are held back.")
     ] = 0.25,
     stall_probability: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Share of output beats refused.")
+        float, typer.Option(min=0, max=0.9, help="Share of output beats that are refused.")
     ] = 0.25,
-    seed: Annotated[int, typer.Option(min=0, help="Of the pauses.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random pauses.")] = 0,
     waves: Annotated[bool, typer.Option("--waves", help="Keep waveforms in DIR.")] = False,
     allow_edited: Annotated[
-        bool, typer.Option("--allow-edited", help="Also Verilog that hwsim did not write.")
+        bool, typer.Option("--allow-edited", help="Accept Verilog that hwsim did not write.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate an accelerator's Verilog; every output and cycle count must equal the model's.
 
-    Exits with 1 when something differs, and names layer, pixel, channel, expected and got.
+    If anything differs, the exit code is 1, and one line names the layer, the pixel, the channel,
+    the expected value and the value found.
     """
     from hwsim.cli.stages.verify import verification_figures
     from hwsim.rtl.verify import verify as check
@@ -99,7 +104,7 @@ def _people(result: VerificationResult) -> Iterator[RenderableType]:
 
 
 def _edges(shown: Coverage) -> str:
-    """What the images of a verification reach at the edges, in words."""
+    """Which edges the images of a verification show, in words."""
     ends = [images > 0 for pair in shown.saturated.values() for images in pair]
     text = f"{sum(ends)} of {len(ends)} ends of requantizers"
     if shown.ties is not None:

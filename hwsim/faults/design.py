@@ -136,7 +136,7 @@ class DesignFaults:
         memory = next(memory for memory in self.design.memories() if memory.name == name)
         fields = self.design.stored(memory)
         if fields is None:
-            raise ChipError(f"{name}: is written at run time, nothing is known of its words")
+            raise ChipError(f"{name}: is written at run time, so its contents are not known")
         faulty = self.memories.get(name)
         return fields if faulty is None or faulty.transient else faulty.read(fields)
 

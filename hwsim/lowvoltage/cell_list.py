@@ -170,7 +170,7 @@ def cells_in(
     where = place or (lambda entry: f"{path}: entry {entry}")
     if shape is None:
         raise TableError(
-            f"{path}: lists failing cells; say how many there are, banks, rows and bits, as in "
+            f"{path}: lists failing cells; give the shape of all cells (banks, rows, bits), as in "
             "890x1024x8"
         )
     for name in ("row", "bit", *(("bank",) if shape.banks > 1 else ())):

@@ -239,4 +239,6 @@ def load_faults(path: Path | str) -> FaultsResult:
     try:
         return read_json(path, FaultsResult)
     except StorageError as error:
-        raise StorageError(f"{error} (it must be of this version: hwsim faults)") from None
+        raise StorageError(
+            f"{error} (run hwsim faults again if another version wrote it)"
+        ) from None

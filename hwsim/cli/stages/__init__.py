@@ -1,8 +1,8 @@
 """The stages of an experiment: train, export, evaluate, simulate, generate, verify, and the report.
 
-Each has a module of its own, whose ``work`` reads the outputs of earlier stages from the
-experiment's folder, writes its own to ``run.work``, and reports its figures as plain JSON values.
-A stage is done again when the code of its module changed, or of anything that it imports.
+Each stage has a module of its own. Its ``work`` reads the outputs of earlier stages from the
+experiment's folder, writes its own outputs to ``run.work``, and reports its figures as plain JSON
+values. A stage is done again if the code of its module changed, or the code of an imported module.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _inputs_of_energy(config: ExperimentConfig) -> str:
 
 
 def report_stage(folder: Path, sections: Sequence[Path] = ()) -> ExperimentStage:
-    """The last stage, which draws what is in ``folder``.
+    """The last stage, which draws the report from ``folder``.
 
     sections: Python files with sections of the user's own; they count as inputs.
     """

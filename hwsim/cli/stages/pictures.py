@@ -31,7 +31,7 @@ def network_images(config: ExperimentConfig, count: int) -> np.ndarray:
 
 
 def check_images(config: ExperimentConfig, data: Dataset) -> None:
-    """Raise ConfigError when more images are to be verified than there are."""
+    """Raise ConfigError if more images are to be verified than the data set has."""
     count = config.verification.images
     if count > len(data.test_x):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Train the network, and the float twin that teaches it."""
+"""Train the network and its teacher, the float twin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network as the training stage left it."""
+"""The network at the end of the training stage."""
 
 from __future__ import annotations
 
