@@ -1,4 +1,4 @@
-"""What evaluation, faults, energy, reports and files may ask of any hardware."""
+"""The contract of hardware: all that evaluation, faults, energy, reports and files may ask."""
 
 from hwsim.design.design import CycleCount, Design, verify_design, verify_images
 from hwsim.design.fields import Fields

@@ -1,4 +1,4 @@
-"""What may be asked of any hardware that hwsim describes."""
+"""The contract of any hardware that hwsim describes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hwsim.design.operation import Operation
 
 
 class CycleCount(Protocol):
-    """What all reports of cycles have.
+    """The figures that all reports of cycles have.
 
-    frame_interval_cycles: from the end of one unit of work (a frame, an example) to that of the
-    next, once they come evenly; memories leak for so long.
+    frame_interval_cycles: cycles from the end of one unit of work (a frame, an example) to the end
+    of the next, when they come evenly; memories leak during this time.
     """
 
     @property
@@ -26,10 +26,10 @@ class CycleCount(Protocol):
 
 
 class Design(ABC):
-    """Hardware: its memories, what is in them, what it does, how long that takes.
+    """Hardware: its memories, their contents, its operations and its cycles.
 
-    Faults, energy, reports and files ask for this only, so that an accelerator, a learner and a
-    chip of both are treated alike. kind: name of the architecture in files.
+    Faults, energy, reports and files use only these methods. So they treat an accelerator, a
+    learner and a chip of both alike. kind: name of the architecture in files.
     """
 
     kind: ClassVar[str]
@@ -44,13 +44,13 @@ class Design(ABC):
 
     @abstractmethod
     def stored(self, memory: MemoryInfo) -> np.ndarray | None:
-        """What ``memory`` holds: int64 [words, fields], unsigned.
+        """The contents of ``memory``: int64 [words, fields], unsigned.
 
-        None where it is written at run time.
+        None for a memory that is written at run time.
         """
 
     def image(self, memory: MemoryInfo) -> list[int] | None:
-        """The same as whole words, bit 0 lowest."""
+        """The contents of ``memory`` as whole words, bit 0 lowest; None as in ``stored``."""
         stored = self.stored(memory)
         return None if stored is None else self.fields(memory).words(stored)
 
@@ -68,7 +68,7 @@ class Design(ABC):
 
 
 def verify_design(design: Design) -> None:
-    """Raise AssertionError where a design contradicts itself: an error of the code that made it.
+    """Raise AssertionError if a design contradicts itself: an error of the code that made it.
 
     Looks at the names and sizes of memories, as every mapping does at its end. ``verify_images``
     looks at operations and at the contents of memories, too.

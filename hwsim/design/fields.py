@@ -1,4 +1,4 @@
-"""The values in a memory's words: which bits each takes."""
+"""The values in a memory's words, and the bits of each value."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Fields:
     """The fields of a memory's words.
 
     width: bits of each field of a word, lowest first, int64 [fields]. real: bool [words, fields],
-    clear where a field belongs to a lane past the last channel: nothing depends on what it holds,
-    so synthesis drops it, and it does not fail. lanes: equal parts of a word, one a channel.
-    values: what the fields of one lane hold, for people (tap, weight, multiplier, bias, or the
-    role of the memory).
+    false for a field of a lane past the last channel: nothing depends on its content, so synthesis
+    drops it, and it does not fail. lanes: equal parts of a word, one for each channel. values:
+    names of the fields of one lane, for people (tap, weight, multiplier, bias, or the role of the
+    memory).
     """
 
     width: np.ndarray

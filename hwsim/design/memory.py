@@ -1,4 +1,4 @@
-"""One memory of a design, as all who ask for memories know it."""
+"""One memory of a design: name, role, size and accesses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hwsim.design.roles import Role, Style
 class MemoryInfo:
     """One memory; ``words`` x ``bits`` cells, spread evenly over ``banks`` equal arrays.
 
-    name: unique in the design. layer: the part that owns it; a FIFO belongs to the stage that
-    fills it (``source`` for the input's). instances: path of each bank
+    name: unique in the design. layer: the part that owns the memory; a FIFO belongs to the stage
+    that fills it (``source`` for the FIFO of the input). instances: path of each bank
     in the RTL, empty unless style is ``memory``. reads, writes: words per frame, in which every
     bank counts for itself: the exact number of cycles with its enable set.
     """
@@ -38,5 +38,5 @@ class MemoryInfo:
 
     @property
     def size_bits(self) -> int:
-        """Cells in all."""
+        """Number of all cells."""
         return self.words * self.bits

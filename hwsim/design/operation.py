@@ -1,4 +1,4 @@
-"""What a datapath does, as energy and area count it."""
+"""The operations of a datapath, as energy and area count them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What memories are for (their role) and what they are made of (their style): one record each."""
+"""The role (purpose) and the style (material) of memories: one record for each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import assert_never
 
 @dataclass(frozen=True, kw_only=True)
 class RoleRecord:
-    """What hwsim knows of a role.
+    """All that hwsim knows about a role.
 
-    name: of a memory, with ``{owner}`` for the stage, or for the link of a FIFO.
-    holds: what its words are, for people.
-    written: it is written at run time; the words of all others are known from the network.
+    name: name of a memory, with ``{owner}`` for the stage, or for the link of a FIFO.
+    holds: content of its words, for people.
+    written: the memory is written at run time; the network gives the words of all other memories.
     protectable: its words can have check bits. Registers have none.
-    colour: in drawings, a number of the report's palette.
+    colour: colour in drawings, a number of the report's palette.
     """
 
     name: str
@@ -26,7 +26,7 @@ class RoleRecord:
 
 
 class Role(StrEnum):
-    """What a memory of the accelerator is for."""
+    """Purpose of a memory of the accelerator."""
 
     WEIGHT = "weight"
     WINDOW = "window"
@@ -51,7 +51,7 @@ class Role(StrEnum):
                 assert_never(self)
 
     def memory(self, owner: str) -> str:
-        """Name of the memory of this role of a stage, or of a FIFO's link."""
+        """Name of the memory with this role, for a stage or for a FIFO's link."""
         return self.record.name.format(owner=owner)
 
 
@@ -83,7 +83,7 @@ STORES = tuple(role for role in Role if not role.record.written)
 
 
 class Style(StrEnum):
-    """What a memory is made of."""
+    """Material of a memory."""
 
     MEMORY = "memory"
     """Arrays with a read and a write port."""

@@ -17,7 +17,7 @@ from hwsim.design.operation import Operation
 
 @dataclass(frozen=True)
 class SystemCycles:
-    """Cycles of each part. Parts work side by side, so the slowest sets the pace."""
+    """Cycles of each part. Parts work side by side, so the slowest part sets the pace."""
 
     parts: Mapping[str, CycleCount]
 
@@ -57,7 +57,7 @@ class System(Design):
         return design.stored(own)
 
     def _own(self, memory: MemoryInfo) -> tuple[Design, MemoryInfo]:
-        """The design that a memory belongs to, and the memory as that design calls it."""
+        """The design that owns a memory, and the memory under its name in this design."""
         name, _, rest = memory.name.partition(".")
         design = self.designs[name]
         return design, next(own for own in design.memories() if own.name == rest)
@@ -70,7 +70,7 @@ class System(Design):
         }
 
     def cycles(self, workload: Mapping[str, Any]) -> SystemCycles:
-        """workload: that of each part, by name."""
+        """workload: the workload of each part, by name."""
         return SystemCycles(
             {name: self.designs[name].cycles(work) for name, work in workload.items()}
         )

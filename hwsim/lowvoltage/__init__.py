@@ -1,4 +1,4 @@
-"""Memories at low supply voltage: which cells fail, what they read, and what the voltage saves."""
+"""Memories at low supply voltage: cells that fail, bits that they read, energy that is saved."""
 
 from hwsim.lowvoltage.chip import Chip, ChipError, FaultList, FaultSource, Spatial
 from hwsim.lowvoltage.map import FaultMap, load_map

@@ -27,14 +27,14 @@ _NODES = np.linspace(-8, 8, 65)
 _GOLDEN = (np.sqrt(5) - 1) / 2
 _FARTHEST = 12.0
 DISTANCES = (0, 1, 2, 3, 4, 8, 16)
-"""Rows between two failing cells whose pairs are counted; 0: two in one word."""
+"""Distances in rows at which pairs of failing cells are counted; 0: two cells in one word."""
 
 
 def fit_banks(cells: CellList, kind: str, source: str, confidence: float = 0.95) -> Fit:
     """The law called ``kind`` and the offsets of banks that make the list ``cells`` most likely.
 
     ``intervals`` has ``bank_share`` too. Raises FitError for fewer than three voltages or banks,
-    and where failures do not fall with the voltage.
+    and if failures do not become fewer as the voltage rises.
     """
     banks, size = cells.shape.banks, cells.shape.rows * cells.shape.bits
     if banks < 3:
@@ -71,7 +71,7 @@ def fit_banks(cells: CellList, kind: str, source: str, confidence: float = 0.95)
 
 
 def _share(spread: float) -> float:
-    """Share of the variance, where the offset's s.d. is ``spread`` times that of single cells."""
+    """Share of the variance, if the offset's s.d. is ``spread`` times the s.d. of single cells."""
     return float(spread**2 / (1 + spread**2))
 
 
@@ -160,8 +160,8 @@ def _peak(log_joint: Callable[[np.ndarray], np.ndarray], count: int) -> np.ndarr
 class BankFigures:
     """How failing cells are spread over banks.
 
-    clean: share of banks without one. dispersion: variance of their number in a bank over its mean,
-    1 if cells are independent. worst: most of them in a bank.
+    clean: share of banks without a failing cell. dispersion: variance of the number of failing
+    cells in a bank over its mean, 1 if cells are independent. worst: the largest number in a bank.
     """
 
     clean: float
@@ -170,7 +170,7 @@ class BankFigures:
 
     @classmethod
     def of(cls, counts: np.ndarray) -> BankFigures:
-        """Of failing cells by bank, [banks]."""
+        """The figures for numbers of failing cells by bank, [banks]."""
         mean = max(counts.mean(), 1e-300)
         return cls(
             float((counts == 0).mean()), float(counts.var(ddof=1) / mean), float(counts.max())
@@ -179,11 +179,11 @@ class BankFigures:
 
 @dataclass(frozen=True)
 class BankRow:
-    """One voltage: failing cells as they were seen, and as the fitted law and banks expect them.
+    """One voltage: the failing cells that were seen, and the number that the fit expects.
 
-    fitted, independent: figures between which 95 % of memories lie whose banks differ as fitted,
-    and whose cells are all independent. kept: share of the cells failing here that fail at the
-    next lower voltage too, None at the lowest and where none fails.
+    fitted, independent: ranges of the figures for 95 % of memories, if banks differ as fitted, and
+    if all cells are independent. kept: share of the cells failing here that also fail at the next
+    lower voltage; None at the lowest voltage, and if no cell fails.
     """
 
     voltage: float
@@ -208,9 +208,9 @@ class PairRow:
 
 
 def bank_rows(cells: CellList, found: Fit, memories: int = 400) -> list[BankRow]:
-    """What independent cells would have hidden, voltage by voltage, the lowest first.
+    """Figures that independent cells would hide, voltage by voltage, the lowest voltage first.
 
-    memories: how many are drawn of each model.
+    memories: number of memories that are drawn from each model.
     """
     if found.banks is None:
         raise FitError("the fit does not tell banks apart")
@@ -247,7 +247,7 @@ def _range(
 
 
 def pair_rows(cells: CellList) -> list[PairRow]:
-    """How failing cells lie to each other, at the lowest voltage of the list."""
+    """Pairs of failing cells by their distance, at the lowest voltage of the list."""
     _, rows, bits = cells.shape
     size = rows * bits
     failing = cells.cell[cells.fails[:, 0]]

@@ -1,8 +1,8 @@
 """Lists of failing cells, as a laboratory writes them: voltage, bank, row and bit of each failure.
 
-What a list does not say is how many cells did not fail, so it needs the ``Shape`` of the memory:
-``890x1024x8`` for 890 banks of 1,024 rows of 8 bits, told by the user or by a comment of the file,
-``# shape: 890x1024x8``.
+A list does not say how many cells did not fail, so it needs the ``Shape`` of the memory:
+``890x1024x8`` for 890 banks of 1,024 rows of 8 bits. The user gives the shape, or a comment of the
+file does: ``# shape: 890x1024x8``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COLUMNS = {
 """Names that the columns of a list may have."""
 
 MAX_CELLS = 1 << 26
-"""Cells of a memory that is taken."""
+"""Largest number of cells of a memory."""
 _SHAPE = re.compile(r"(?:(\d{1,9})\s*x\s*)?(\d{1,9})\s*x\s*(\d{1,9})")
 
 
@@ -64,7 +64,7 @@ def parse_shape(text: str) -> Shape:
 class CellList:
     """Cells that failed at one voltage or more.
 
-    voltages: those that are in the list, ascending; none where it has no voltages. cell: int64
+    voltages: the voltages of the list, ascending; empty if the list has none. cell: int64
     [cells], ascending: bank times rows, plus row, times bits, plus bit. fails: bool
     [cells, voltages].
     """
@@ -130,11 +130,11 @@ def read_cells(path: Path | str, shape: Shape | None = None) -> CellList:
 
 
 def cells_of(table: Table, shape: Shape | None = None) -> CellList:
-    """The list that ``table`` is: columns voltage, bank, row, bit, by any of their names.
+    """The failing cells in ``table``: columns voltage, bank, row, bit, by any of their names.
 
-    Without a header they are in this order. The voltage may be missing, and the bank where there
-    is one only. Rows and bits count from 0. What is listed twice counts once. Raises TableError
-    naming file, line and what is allowed.
+    Without a header the columns are in this order. The voltage may be missing, and also the bank if
+    there is only one. Rows and bits count from 0. A failure that is listed twice counts once.
+    Raises TableError naming the file, the line and the allowed values.
     """
     told = shape_of(table)
     if shape is not None and told is not None and shape != told:

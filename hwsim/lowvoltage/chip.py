@@ -1,4 +1,4 @@
-"""One chip: the same failing cells wherever it is asked for, nothing stored for healthy ones.
+"""One chip: the same failing cells for every caller, and no storage for healthy cells.
 
 Cell (word, bit) of memory ``name`` draws a 32-bit number from Philox: counter = (index of the
 cell // 4, number of the memory, stream), key = seed, lane = index mod 4. Read as a share of 2**32
@@ -26,7 +26,7 @@ from hwsim.lowvoltage.technology import FaultModel, MemoryTechnology, VoltageErr
 from hwsim.lowvoltage.transient import ALWAYS, transient_key
 
 CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
-"""Streams of the generator: what a number decides."""
+"""Streams of the generator: each decides something else."""
 
 _CHUNK = 1 << 20
 _BLOCKS = 512
@@ -41,12 +41,12 @@ class Spatial:
     """How failures cluster, and where words lie.
 
     column, row, bank: share of the variance of the (normal) critical voltage that all cells of a
-    column, row or bank have in common, each >= 0, in sum < 1; 0: cells are independent. Whatever
-    they are, every single cell fails with the same probability. banks: equal banks, one above
-    the other, that the rows are divided into. bank_cells: instead of that, cells of a bank: it has
-    as many whole rows as they fill, one at least, and a memory begins with a bank. interleave:
-    words that share a physical row, bit by bit (column multiplexing). offset: physical row of word
-    0; words wrap around.
+    column, row or bank have in common. Each share is >= 0, and their sum is < 1; with 0 cells are
+    independent. The probability of every single cell does not depend on the shares. banks: number
+    of equal banks, one above the other, into which the rows are divided. bank_cells: cells of a
+    bank, instead of ``banks``; a bank has as many whole rows as these cells fill, at least one, and
+    a memory begins with a new bank. interleave: words that share a physical row, bit by bit (column
+    multiplexing). offset: physical row of word 0; words wrap around.
     """
 
     column: float = 0.0
@@ -68,7 +68,7 @@ class Spatial:
 
     @classmethod
     def of(cls, technology: MemoryTechnology) -> Spatial:
-        """How failures of a technology cluster by its own data."""
+        """How failures cluster according to the data of a technology."""
         banks = technology.banks
         return cls() if banks is None else cls(bank=banks.share, bank_cells=banks.cells)
 
@@ -92,9 +92,9 @@ class Spatial:
     def lay(
         self, cell: np.ndarray, words: int, bits: int
     ) -> tuple[np.ndarray | slice, np.ndarray, np.ndarray]:
-        """Words and bits that lie in ascending physical cells, in the order of (word, bit).
+        """Words and bits of ascending physical cells, in the order of (word, bit).
 
-        Returns an index of the cells they lie in, word and bit; cells of no word are left out.
+        Returns an index into the cells, the words and the bits; cells without a word are left out.
         """
         if self.interleave == 1 and self.offset == 0:
             return slice(None), *np.divmod(cell, bits)
@@ -104,14 +104,14 @@ class Spatial:
         return order, word[order], bit[order]
 
     def _room(self, words: int) -> int:
-        """Words that the rows have room for."""
+        """Number of words for which the rows have room."""
         return -(-words // self.interleave) * self.interleave
 
     def rows(self, words: int) -> int:
         return -(-words // self.interleave)
 
     def bank_of(self, rows: int, columns: int) -> np.ndarray:
-        """Bank that each of ``rows`` rows of ``columns`` cells lies in, int64 [rows]."""
+        """Bank of each of ``rows`` rows of ``columns`` cells, int64 [rows]."""
         if self.bank_cells:
             return np.arange(rows) // max(self.bank_cells // columns, 1)
         return np.arange(rows) * self.banks // max(rows, 1)
@@ -124,10 +124,10 @@ _BY_FAULT = ("word", "bit", "reads", "critical")
 class FaultList:
     """Failing cells of one memory, in the order of (word, bit).
 
-    word, bit: int64 [faults]. reads: int8 [faults]: 0 or 1 for a cell that always reads so, -1
-    for one that flips. critical: float64 [faults], bit error rate above which the cell fails.
-    words, bits: size of the memory. errs: accesses out of 256 in which the cells err, key: which
-    ones (``hwsim.lowvoltage.transient``).
+    word, bit: int64 [faults]. reads: int8 [faults]: the bit, 0 or 1, that a cell always reads, or
+    -1 for a cell that flips. critical: float64 [faults], bit error rate above which the cell fails.
+    words, bits: size of the memory. errs: number of accesses out of 256 in which the cells err.
+    key: decides which accesses these are (``hwsim.lowvoltage.transient``).
     """
 
     words: int
@@ -143,15 +143,15 @@ class FaultList:
         return len(self.word)
 
     def below(self, probability: float) -> FaultList:
-        """Those that still fail at a lower bit error rate."""
+        """The cells that still fail at a lower bit error rate."""
         return self.where(self.critical < probability)
 
     def where(self, kept: np.ndarray) -> FaultList:
-        """Those for which ``kept``, bool [faults], is set."""
+        """The cells for which ``kept``, bool [faults], is true."""
         return replace(self, **{key: getattr(self, key)[kept] for key in _BY_FAULT})
 
     def beside(self, higher: FaultList) -> FaultList:
-        """Those of words whose upper bits are the words of ``higher``, which are as many."""
+        """Faults of longer words: these words below, the words of ``higher`` (as many) above."""
         higher = replace(higher, bit=higher.bit + self.bits)
         joined: dict[str, Any] = {
             key: np.concatenate((getattr(self, key), getattr(higher, key))) for key in _BY_FAULT
@@ -161,10 +161,10 @@ class FaultList:
 
 
 class FaultSource(Protocol):
-    """Whatever knows the failing cells of memories: a ``Chip``, or a user's ``FaultMap``.
+    """A source of failing cells: a ``Chip``, or a user's ``FaultMap``.
 
-    ``technology`` translates voltages and says what failing cells do; from ``seed``, 64 bits,
-    follows when cells err that do not always do (``hwsim.lowvoltage.transient``).
+    ``technology`` translates voltages and says how failing cells read. ``seed``, 64 bits, decides
+    in which accesses cells err, if errors come and go (``hwsim.lowvoltage.transient``).
     """
 
     @property
@@ -180,7 +180,7 @@ class FaultSource(Protocol):
     def faults_at(
         self, memory: str, words: int, bits: int, probability: float, checks: int = 0
     ) -> FaultList:
-        """The same at a bit error rate, 0..1; words with ``checks`` check bits above their bits."""
+        """Failing cells at a bit error rate, 0..1; ``checks``: check bits above each word's bits."""
         ...
 
 
@@ -188,7 +188,7 @@ class FaultSource(Protocol):
 class Chip:
     """A chip of ``technology``; ``seed`` (0 .. 2**64 - 1) is its identity.
 
-    spatial: how its failures cluster; None: as the technology says.
+    spatial: how failures of the chip cluster; None: as the technology says.
     """
 
     technology: MemoryTechnology
@@ -201,7 +201,7 @@ class Chip:
 
     @cached_property
     def clusters(self) -> Spatial:
-        """How its failures cluster."""
+        """How failures of the chip cluster."""
         return Spatial.of(self.technology) if self.spatial is None else self.spatial
 
     @property
@@ -218,7 +218,7 @@ class Chip:
     def faults_at(
         self, memory: str, words: int, bits: int, probability: float, checks: int = 0
     ) -> FaultList:
-        """The same at a bit error rate (share of cells that fail), 0..1.
+        """Failing cells at a bit error rate (share of cells that fail), 0..1.
 
         With ``checks`` >= 0 check bits above the ``bits`` of each word.
         """
@@ -232,7 +232,7 @@ class Chip:
     def _array(
         self, memory: str, array: str, words: int, bits: int, probability: float, beside: int
     ) -> FaultList:
-        """Failing cells of an array of a memory, with which it shares its rows and banks.
+        """Failing cells of one array (data or check bits) of a memory; arrays share rows and banks.
 
         beside: bits of the memory's words.
         """
@@ -255,10 +255,10 @@ class Chip:
     def _clustered(
         self, bank: np.ndarray, columns: int, probability: float, number: int, memory: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Failing physical cells and their critical probabilities, where cells share variance.
+        """Failing physical cells and their critical probabilities, if cells share variance.
 
-        bank: of each row. number, memory: numbers of the array, and of the memory whose rows and
-        banks it lies in.
+        bank: bank of each row. number: number of the array. memory: number of the memory that owns
+        the rows and banks.
         """
         s, rows = self.clusters, len(bank)
         own = np.sqrt(1 - s.column - s.row - s.bank)
@@ -294,7 +294,7 @@ def key_of(seed: int) -> Key:
 
 
 def preferences(model: FaultModel, cell: np.ndarray, number: int, key: Key) -> np.ndarray:
-    """What failing cells read, int8: -1 where ``model`` flips, else each cell's own 0 or 1."""
+    """The bit that each failing cell reads, int8: 0 or 1, or -1 if ``model`` flips."""
     if model.kind == "flip":
         return np.full(len(cell), -1, np.int8)
     drawn = _draw(cell, PREFERENCES, number, key)
@@ -321,7 +321,7 @@ def _scan(cells: int, limit: int, number: int, key: Key) -> tuple[np.ndarray, np
 
 @njit
 def _scan_into(cells, limit, number, k0, k1, found, drawn):  # type: ignore[no-untyped-def]
-    """Write cells below ``limit`` as far as there is room; returns how many there are."""
+    """Write cells below ``limit`` as far as there is room; returns the number of such cells."""
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     even, odd = np.empty(_BLOCKS, np.uint64), np.empty(_BLOCKS, np.uint64)
     any_below = np.empty(_BLOCKS, np.uint8)

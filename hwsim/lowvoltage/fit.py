@@ -94,7 +94,7 @@ class Fit:
 
 
 def added_up(points: Sequence[Point]) -> tuple[Point, ...]:
-    """Points in ascending order of voltage, those of one voltage added up."""
+    """Points in ascending order of voltage; the points of one voltage are added up."""
     found = []
     for voltage, same in groupby(points, lambda point: point.voltage):
         rows = list(same)
@@ -107,8 +107,8 @@ def read_points(path: Path | str) -> tuple[Point, ...]:
     """Points of a table with the columns ``voltage``, ``failed``, ``cells``, ascending.
 
     One row for each array and voltage, in any order (``hwsim.lowvoltage.tables``); without a header
-    there are these three columns in this order. Raises FitError naming file, line and what is
-    allowed.
+    there are these three columns in this order. Raises FitError naming the file, the line and the
+    allowed values.
     """
     try:
         return table_points(read_table(path))
@@ -117,7 +117,7 @@ def read_points(path: Path | str) -> tuple[Point, ...]:
 
 
 def table_points(table: Table) -> tuple[Point, ...]:
-    """The same of a table that was read; raises TableError, too."""
+    """The points of a table that was read; raises TableError, too."""
     if table.header is None:
         if table.columns != len(COUNTS):
             raise FitError(
@@ -194,7 +194,7 @@ def fit_law(points: Sequence[Point], kind: str, source: str, confidence: float =
     """Fit the law called ``kind`` (one of LAWS) to ``points`` in ascending order of voltage.
 
     Several points of one voltage are several arrays. Raises FitError for fewer than three
-    voltages, or fewer than two with failures in some but not all cells.
+    voltages, or if fewer than two voltages have failures in some but not all cells.
     """
     sums = added_up(points)
     check_law(sums, kind)
@@ -457,10 +457,10 @@ def technology_of(
     description: str = "own memory",
     faults: FaultModel = FaultModel(),  # noqa: B008 - it is frozen
 ) -> MemoryTechnology:
-    """The technology of a fit, valid for the voltages that were measured.
+    """The technology of a fit, valid for the measured voltages.
 
-    vmin: default: the lowest measured voltage from which on nothing failed. faults: what failing
-    cells do. Raises FitError when no such voltage was measured, or when vmin and nominal
+    vmin: default: the lowest measured voltage from which on no cell failed. faults: behaviour of
+    failing cells. Raises FitError if no such voltage was measured, or if vmin and nominal
     contradict the data.
     """
     points = found.sums
@@ -489,7 +489,7 @@ def technology_of(
 
 
 def write_technology(technology: MemoryTechnology, path: Path) -> None:
-    """Write a technology as YAML; raises OutputError when there is a file, or no folder."""
+    """Write a technology as YAML; raises OutputError if the file exists or the folder does not."""
     if path.exists():
         raise OutputError(f"{path}: exists; choose another file with -o")
     if not path.parent.is_dir():

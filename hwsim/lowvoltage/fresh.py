@@ -1,6 +1,6 @@
-"""Fresh random errors, of no particular chip: each access errs anew, as training wants it.
+"""Fresh random errors of no particular chip, for training: each access has new errors.
 
-Every cell fails independently with one probability. What is drawn is the gap to the next failing
+Every cell fails independently with one probability. The generator draws the gap to the next failing
 cell, a geometric number, so healthy cells cost nothing (Devroye, Non-uniform random variate
 generation, 1986, section X.2: floor(E / -log(1 - p)) with E exponential). E is -log(U) of a
 53-bit uniform number, so each probability is right to 2**-53. The logarithm is written out below
@@ -24,10 +24,10 @@ from hwsim.lowvoltage.technology import FaultModel, VoltageError
 from hwsim.lowvoltage.transient import ALWAYS
 
 GAPS, PREFERENCES = 16, 17
-"""Streams of the generator, others than those of ``hwsim.lowvoltage.chip``."""
+"""Streams of the generator; ``hwsim.lowvoltage.chip`` uses other streams."""
 
 MOST_CELLS = 1 << 33
-"""Cells of a memory; more would run out of counters."""
+"""Largest number of cells of a memory; more cells would run out of counters."""
 
 _FLIPS = FaultModel()
 _BLOCKS = 512
@@ -35,7 +35,7 @@ _DENSE = 1 / 8
 """Share of faulty words above which masks are for every word."""
 
 _SPARE = 8.0
-"""Standard deviations of the number of errors that there is room for; beyond, a draw is redone."""
+"""Room for errors, in standard deviations of their number; a draw beyond the room is redone."""
 
 _11, _32, _52 = np.uint64(11), np.uint64(32), np.uint64(52)
 _BIAS = np.uint64(1023)
@@ -58,11 +58,11 @@ def fresh_masks(
     """Errors of one access to every word of a memory, for ``inject`` and ``undo``.
 
     Each of ``words`` x ``bits`` cells fails with ``probability``, 0..1, independently of the
-    others, and does what ``model`` says (default: it flips). dtype: of the arrays that the masks
-    are for, 8 or 16 bits. The same ``memory``, ``seed`` (0 .. 2**64 - 1) and ``step``
+    others, and reads as ``model`` says (default: it flips). dtype: type of the arrays to which the
+    masks are applied, 8 or 16 bits. The same ``memory``, ``seed`` (0 .. 2**64 - 1) and ``step``
     (0 .. 2**32 - 1) give the same errors, any other draw is independent.
 
-    Raises VoltageError for a probability that is none, ChipError for numbers out of range and
+    Raises VoltageError for a probability outside 0..1, ChipError for numbers out of range and
     for words that do not fit into ``dtype``.
     """
     unsigned = mask_type(dtype, bits)
@@ -103,7 +103,7 @@ def _rate(p: float) -> float:
 
 @njit
 def _draw(words, bits, rate, ones, first, number, k0, k1, dense, word, keep, flip):  # type: ignore[no-untyped-def]
-    """Write masks as far as there is room; returns how many words have errors.
+    """Write masks as far as there is room; returns the number of words with errors.
 
     rate: -log(1 - p). ones: share of failing cells that read 1, of 2**32; -1: cells flip.
     """

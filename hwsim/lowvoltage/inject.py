@@ -1,8 +1,8 @@
 """Puts errors into integer arrays, and takes them out again.
 
-An array element holds one memory word of 1 to 16 bits, two's complement where it is signed. What
-is read follows from the masks ``keep`` and ``flip`` (``hwsim.cells``), which only words with errors
-have.
+An array element holds one memory word of 1 to 16 bits, in two's complement if the type is signed.
+The masks ``keep`` and ``flip`` (``hwsim.cells``) give the value that is read. Only words with
+errors have masks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNSIGNED: dict[int, np.dtype] = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16)}
 class Masks:
     """Masks of the words with errors.
 
-    word: int64 [faulty], ascending; or slice(None), when masks are for every word. keep, flip:
+    word: int64 [faulty], ascending; or slice(None), if every word has masks. keep, flip:
     [faulty], unsigned of the array's item size. bits: width of a word. words: of the whole
     memory.
     """
@@ -43,12 +43,12 @@ class Masks:
 def make_masks(faults: FaultList, dtype: np.dtype | type, access: int | None = None) -> Masks:
     """Masks for arrays of ``dtype`` (8 or 16 bits, signed or not) that hold one word per element.
 
-    access: where cells err in some accesses only, the number of the access that reads word 0;
+    access: if cells err in some accesses only, the number of the access that reads word 0;
     word i is read in access ``access + i`` (modulo 2**32), so reading the whole memory for the
     k-th time is ``access=k * faults.words``. Cells that always err ignore it.
 
     Raises ChipError for another type, for words that do not fit into it, for faults that are not
-    in the order of (word, bit), and where ``access`` is missing.
+    in the order of (word, bit), and if a needed ``access`` is missing.
     """
     unsigned = mask_type(dtype, faults.bits)
     if faults.errs < ALWAYS and access is None:
@@ -63,11 +63,11 @@ def make_masks(faults: FaultList, dtype: np.dtype | type, access: int | None = N
 
 
 def inject(array: np.ndarray, masks: Masks) -> np.ndarray:
-    """Let ``array`` be read with errors, in place; returns what was stored, for ``undo``.
+    """Put errors into ``array``, in place; returns the stored values, for ``undo``.
 
     array: C-contiguous, one element per word, of the type that the masks were made for. Values
     must fit the words' bits. Returns an array of ``array``'s type, [faulty]. Raises ChipError
-    when the array does not match.
+    if the array does not match.
     """
     flat = _flat(array, masks)
     copies = sign_copies(masks, array.dtype.kind == "i", array.itemsize)
@@ -82,7 +82,7 @@ def inject(array: np.ndarray, masks: Masks) -> np.ndarray:
 
 
 def undo(array: np.ndarray, masks: Masks, stored: np.ndarray) -> None:
-    """Put back what ``inject`` returned."""
+    """Put the stored values back that ``inject`` returned."""
     flat = _flat(array, masks)
     if isinstance(masks.word, slice):
         flat[:] = stored.view(flat.dtype)
@@ -91,7 +91,7 @@ def undo(array: np.ndarray, masks: Masks, stored: np.ndarray) -> None:
 
 
 def read(value: Any, keep: Any, flip: Any, copies: int) -> Any:
-    """What words read, on arrays or tensors of signed integers; ``copies``: ``sign_copies``."""
+    """The values that words read, for signed arrays or tensors; ``copies``: ``sign_copies``."""
     seen = read_cells(value, keep, flip)
     return (seen << copies) >> copies if copies else seen
 

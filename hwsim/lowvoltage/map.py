@@ -1,7 +1,7 @@
 """A user's own map of failing cells, in place of a ``Chip``: measured memories, worst cases.
 
 A map is an array [rows, columns] of physical cells in memory, or a file (``load_map``), which may
-also list failing cells. What a cell's number says is told by ``holds``:
+also list failing cells. ``holds`` gives the meaning of a cell's number:
 
 ``fails``    0 or 1 (booleans, too): 1 for a cell that fails at every error rate above 0, that is,
              at every voltage below the technology's vmin
@@ -10,10 +10,10 @@ also list failing cells. What a cell's number says is told by ``holds``:
              lowest at which it works; below the technology's lowest voltage: it never fails (a
              cell of exactly that voltage fails at error rates above that voltage's own)
 
-NaN is a cell that never fails.
+NaN marks a cell that never fails.
 
-A second array of the same shape may say what each failing cell does: it reads 0 or 1, or it flips
-what is stored (-1). Without it the technology's fault model says so, as for a chip.
+A second array of the same shape may say how each failing cell reads: it reads 0 or 1, or it flips
+the stored bit (-1). Without this array the technology's fault model decides, as for a chip.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Failing(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FaultMap:
-    """Failing cells as a map has them.
+    """Failing cells from a map.
 
     cells: [rows, columns], booleans, integers or floats, see ``holds``. reads: the same shape,
     -1, 0 or 1. offset: cell (row times columns, plus column) at which memories start: all at the
@@ -61,8 +61,8 @@ class FaultMap:
     a memory goes on linearly, row by row. repeat: behind its last cell the map begins anew;
     otherwise a memory must not be longer than the rest of the map.
 
-    Raises ChipError for arrays of another shape, type or range; the methods also for memories
-    that the map has no room or no offset for.
+    Raises ChipError for arrays of another shape, type or range. Methods also raise it for a memory
+    for which the map has no room or no offset.
     """
 
     technology: MemoryTechnology
@@ -97,7 +97,7 @@ class FaultMap:
             raise ChipError(f"interleave must be >= 1, not {self.interleave}")
 
     def _check_unit(self) -> None:
-        """Raise ChipError where every critical voltage lies below the technology's data."""
+        """Raise ChipError if every critical voltage lies below the technology's data."""
         told = self.cells[self.cells > 0]
         lowest = self.technology.lowest_rel
         if told.size and not (told / self.technology.vmin >= lowest).any():
@@ -109,7 +109,7 @@ class FaultMap:
 
     @cached_property
     def seed(self) -> int:
-        """Follows from the content: the same map is the same chip."""
+        """Seed that follows from the content: the same map is the same chip."""
         digest = hashlib.sha256(f"{self.holds} {self.cells.shape}".encode())
         digest.update(np.ascontiguousarray(self.cells, np.float64).tobytes())
         if self.reads is not None:
@@ -142,7 +142,7 @@ class FaultMap:
         return self.placed(dict(zip(shapes, starts, strict=False)), seed)
 
     def room(self, words: int, bits: int) -> int:
-        """Cells that a memory of ``words`` x ``bits`` takes, in whole rows of it."""
+        """Number of cells of a memory of ``words`` x ``bits``, in whole rows of the memory."""
         return self._spatial.rows(words) * bits * self.interleave
 
     def share(self, probability: float) -> float:
@@ -159,7 +159,7 @@ class FaultMap:
     def faults_at(
         self, memory: str, words: int, bits: int, probability: float, checks: int = 0
     ) -> FaultList:
-        """The same at a bit error rate, 0..1, of the technology: cells whose own is below fail.
+        """Failing cells at a bit error rate, 0..1: the cells whose critical rate is below it.
 
         ``checks`` >= 0 check bits lie behind the ``bits`` of each word, in the same rows.
         """
@@ -239,10 +239,10 @@ def load_map(
     ``.csv``, ...   a table (``hwsim.lowvoltage.tables``): a line of numbers for each row of cells,
                     or, by the names of its columns, a list of cells (``cell_list``)
 
-    holds: of an array; default ``fails``. A list with voltages holds ``voltage``, in the
-    technology's unit, one without ``fails``. shape: of all cells, for lists. reads: file of what
-    failing cells do, one number for each cell. Raises ChipError naming the file and what is
-    allowed.
+    holds: meaning of an array, default ``fails``. A list with voltages holds ``voltage``, in the
+    technology's unit; a list without voltages holds ``fails``. shape: shape of all cells, for
+    lists. reads: file with the bit that each failing cell reads (0, 1, or -1 to flip), one number
+    for each cell. Raises ChipError naming the file and the allowed values.
     """
     try:
         found = _read(Path(path), shape, technology)
@@ -264,7 +264,7 @@ def load_map(
 
 
 class _Content(NamedTuple):
-    """What a file holds; holds: None where the file does not say what its numbers are."""
+    """Content of a file; holds: None if the file does not say the meaning of its numbers."""
 
     cells: np.ndarray
     holds: Holds | None = None

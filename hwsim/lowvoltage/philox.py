@@ -1,4 +1,4 @@
-"""Philox-4x32-10: a counter-based generator, so that every cell has its number without storing it.
+"""Philox-4x32-10, a counter-based generator: every cell has its number without storage.
 
 Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011. ``philox(counter, key)`` maps
 four 32-bit counter words and two key words to four 32-bit numbers; checked against the published

@@ -1,12 +1,12 @@
-"""Codes that protect memory words: check bits beside the data, and what is read in spite of errors.
+"""Codes that protect memory words: check bits beside the data, and reading in spite of errors.
 
 Check bits are cells like all others and fail like them. A word is its data bits, then its check
-bits, bit 0 first. What a protection costs is told as check bits, which are stored, read and
-written, and as two-input gates that data pass on their way in and out. Gates that only wake when an
-error was found, as those that tell which bit a syndrome accuses, are not counted.
+bits, bit 0 first. A protection has two costs: check bits, which are stored, read and written, and
+two-input gates that data pass on their way in and out. Gates that only switch after an error was
+found (for example the gates that find the bit of a syndrome) are not counted.
 
 =============  ==================================================================================
-``none``       words are read as their cells are.
+``none``       words read the bits of their cells.
 ``parity``     an even parity bit for each group of whole values that fit into 8 bits (for each
                value where it is wider); a group whose parity is wrong reads 0. Zeroing in place of
                correcting: Reagen et al., Minerva, ISCA 2016.
@@ -34,7 +34,7 @@ from hwsim.cells import read_cells
 from hwsim.errors import HwsimError
 
 CHUNK = 64
-"""Most data bits that one code word of ``secded`` protects."""
+"""Largest number of data bits that one code word of ``secded`` protects."""
 
 _GROUP = 8
 _MAJORITY_GATES = 4
@@ -43,7 +43,7 @@ ALLOWED = "none, parity, secded, secded:zero or tmr:N"
 
 
 class ProtectionError(HwsimError):
-    """A protection is not known or does not fit the memory; says what is allowed."""
+    """A protection is not known or does not fit the memory; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Protection(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What ``parse_protection`` makes this protection from."""
+        """The text from which ``parse_protection`` makes this protection."""
 
     @abstractmethod
     def check_bits(self, bits: int) -> int:
@@ -79,7 +79,7 @@ class Protection(ABC):
         """Data [n, bits] of words as their cells read, [n, bits + check bits]; may change them."""
 
     def for_values(self, value_bits: int) -> Self:
-        """The same for words of values that are ``value_bits`` >= 1 wide."""
+        """This protection for words whose values are ``value_bits`` >= 1 wide."""
         return self
 
     def storage(self, bits: int) -> float:
@@ -87,7 +87,7 @@ class Protection(ABC):
         return (bits + self.check_bits(bits)) / bits
 
     def read(self, stored: np.ndarray, keep: np.ndarray, flip: np.ndarray) -> np.ndarray:
-        """What words read as when their cells have errors: uint8 [n, bits], one bit an element.
+        """The data that words with errors read: uint8 [n, bits], one bit an element.
 
         stored: uint8 [n, bits] of 0 and 1. keep, flip: uint8 [n, bits + check_bits(bits)], masks of
         the cells (``hwsim.cells``). Raises ProtectionError for other shapes.

@@ -1,7 +1,7 @@
-"""Tables of measurements, as laboratories write them: text with or without a header.
+"""Tables of measurements in the formats of laboratories: text with or without a header.
 
-One reader for every table of this package. It is told nothing and guesses nothing: each freedom has
-a rule, and what the rules do not decide is an error.
+One reader for every table of this package. It has no options and guesses nothing: a rule decides
+each freedom of the format, and a table that no rule decides is an error.
 
 encoding    UTF-8, with or without a byte-order mark; UTF-16 with one
 comments    lines that begin with ``#``, and empty lines, are left out
@@ -25,7 +25,7 @@ from pathlib import Path
 from hwsim.errors import HwsimError
 
 MAX_BYTES = 256 << 20
-"""Longer files are refused."""
+"""Largest number of bytes of a file."""
 
 _SEPARATORS = {"\t": "tabs", ";": "semicolons", ",": "commas"}
 _UNITS = {"v": 1.0, "volt": 1.0, "volts": 1.0, "mv": 1e-3, "millivolt": 1e-3, "millivolts": 1e-3,
@@ -39,15 +39,15 @@ _NAME = re.compile(r"(?P<name>\w+?)(?:[\s_]+|\s*[\[(]\s*)(?P<unit>%|[a-z]+)\s*[\
 
 
 class TableError(HwsimError):
-    """A table of numbers cannot be read; names file, line and what is allowed."""
+    """A table of numbers cannot be read; the text names file, line and allowed values."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text fields, all of one length; perhaps none below a header.
+    """Rows of text fields, all of one length; below a header there may be no row.
 
-    header: names of the columns as they are written, None without one. lines: number of the line
-    in the file, of each row. comments: text of the comments, without ``#``.
+    header: names of the columns as the file has them; None without a header. lines: number of each
+    row's line in the file. comments: text of the comments, without ``#``.
     """
 
     path: Path
@@ -65,9 +65,9 @@ class Table:
         return len(self.header or self.rows[0])
 
     def find(self, names: Mapping[str, Sequence[str]]) -> dict[str, int]:
-        """Where the columns called by any of ``names``' words are, by key; without a unit.
+        """Index of the column that has one of the words of ``names``, by key; units do not count.
 
-        Raises TableError where two columns have a name of one key.
+        Raises TableError if two columns have a name of the same key.
         """
         found: dict[str, int] = {}
         for at, written in enumerate(self.header or ()):
@@ -94,7 +94,7 @@ class Table:
     def voltages(self, column: int) -> list[float]:
         """The column in volts, or as shares of another voltage; raises TableError.
 
-        Numbers above 10 without a unit are neither, and an error.
+        A number above 10 without a unit is neither, so it is an error.
         """
         of_header = None if self.header is None else _split(self.header[column])[1]
         units: set[float | None] = set()
@@ -158,9 +158,9 @@ def number(text: str) -> float | None:
 
 
 def parse_voltage(text: str) -> tuple[float, str | None]:
-    """A voltage of the command line: number, and ``volts`` or ``percent`` where a unit says so.
+    """A voltage of the command line: a number, and ``volts`` or ``percent`` if it has a unit.
 
-    Millivolts are told in volts, percent as shares. Raises TableError.
+    Millivolts become volts, percent becomes a share. Raises TableError.
     """
     value, unit = _measured(text.strip())
     if value is None or value != value:

@@ -27,7 +27,7 @@ Source = Annotated[str, Field(min_length=1)]
 
 
 class VoltageError(HwsimError):
-    """A voltage or a probability lies outside what the technology's data covers."""
+    """A voltage or a probability lies outside the technology's data."""
 
 
 class Point(StrictModel):
@@ -87,20 +87,20 @@ class ExponentialLaw(StrictModel):
 class TableLaw(StrictModel):
     """The measured points themselves; between them the probit of p is linear in V.
 
-    Between the highest point that saw a failure and vmin the line of the last two goes on.
+    Between the highest point with a failure and vmin the line of the last two points is extended.
     """
 
     kind: Literal["table"]
 
 
 class FaultModel(StrictModel):
-    """What a failing cell does when it is read.
+    """How a failing cell reads.
 
-    ``flip``: the bit read is the opposite of the bit stored. ``stuck``: the bit read is the
-    cell's own, whatever is stored; ``ones`` is the share of failing cells that read 1 (0: stuck
-    at zero, 1: stuck at one, between: each cell has a preferred value of its own). persistence:
-    share of accesses in which a failing cell errs, taken to the nearest 1/256; below 1 errors
-    come and go (``hwsim.lowvoltage.transient``).
+    ``flip``: the cell reads the opposite of the stored bit. ``stuck``: the cell always reads its
+    own bit, and the stored bit does not matter; ``ones`` is the share of failing cells that read 1
+    (0: stuck at zero, 1: stuck at one, between: each cell has a preferred value of its own).
+    persistence: share of accesses in which a failing cell errs, taken to the nearest 1/256; below 1
+    errors come and go (``hwsim.lowvoltage.transient``).
     """
 
     kind: Literal["flip", "stuck"] = "flip"
@@ -129,8 +129,8 @@ class FaultModel(StrictModel):
 class BankShift(StrictModel):
     """Banks differ: critical voltages of all cells of a bank are shifted by a normal offset.
 
-    share: of the variance of critical voltages, the part that is common to a bank. cells: of a
-    bank. The share of all cells that fail is what the law says, whatever ``share`` is.
+    share: the part of the variance of critical voltages that is common to a bank. cells: number of
+    cells of a bank. The law gives the share of all cells that fail; ``share`` does not change it.
     """
 
     share: Annotated[float, Field(ge=0, lt=1)]
@@ -138,13 +138,13 @@ class BankShift(StrictModel):
 
 
 class MemoryTechnology(StrictModel):
-    """How one kind of memory fails and what it saves as its supply falls.
+    """How one kind of memory fails, and how much energy it saves, as its supply falls.
 
     vmin: lowest voltage at which no failure was observed. nominal: supply by the data sheet.
-    points: measurements. lowest: least voltage that the law holds for; default: that of the
-    points. faults: what failing cells do. banks: how banks differ; None: not at all. Energy of an
-    access goes with the square of the voltage, leakage power with the voltage (as
-    ``hwsim.accelerator.energy`` has it).
+    points: measurements. lowest: lowest voltage for which the law holds; default: the lowest
+    voltage of the points. faults: how failing cells read. banks: how banks differ; None: not at
+    all. The energy of an access is proportional to the square of the voltage, leakage power to the
+    voltage (as in ``hwsim.accelerator.energy``).
     """
 
     description: Source
@@ -183,7 +183,7 @@ class MemoryTechnology(StrictModel):
 
     @property
     def lowest_rel(self) -> float:
-        """Least voltage that the law holds for, relative to vmin."""
+        """Lowest voltage for which the law holds, relative to vmin."""
         low = self.points[0].voltage if self.lowest is None else self.lowest
         return low / self.vmin
 
@@ -224,7 +224,7 @@ class MemoryTechnology(StrictModel):
         return ""
 
     def voltage_for(self, probability: float) -> float:
-        """Lowest voltage relative to vmin at which cells fail with ``probability`` at most.
+        """Lowest voltage, relative to vmin, at which at most this share of cells fails.
 
         Raises VoltageError for a probability that is not within 0..1 or that is higher than
         the law reaches at ``lowest_rel``.
@@ -244,7 +244,7 @@ class MemoryTechnology(StrictModel):
         return high if self.probability(low) > probability else low
 
     def energy_rel(self, voltage_rel: float) -> float:
-        """Energy of an access relative to that at vmin."""
+        """Energy of an access relative to the energy at vmin."""
         return voltage_rel**2
 
     def _volts(self) -> list[float]:
@@ -259,5 +259,5 @@ class MemoryTechnology(StrictModel):
 
 
 def load_technology(source: Path | str) -> MemoryTechnology:
-    """A technology from a YAML file, or the shipped one of that name; raises ConfigError."""
+    """The technology of a YAML file or of a shipped name; raises ConfigError."""
     return load_config(source, MemoryTechnology, "memories")

@@ -1,4 +1,4 @@
-"""Which failing cells err in which access: a hash that software and RTL compute alike.
+"""Which failing cells err in which access: a hash, the same in software and RTL.
 
 Accesses of a memory (of each bank of a window memory) are counted from reset, modulo 2**32. In
 access ``a`` the failing cell at bit ``b`` errs when byte ``b mod 4`` of
