@@ -11,8 +11,8 @@ from hwsim.errors import MappingError
 from hwsim.network import INPUT, Add, Flatten, Linear, Network, Op, TensorType
 
 CHANNELS_PER_LANE = 4
-"""A resize stage over so many channels counts as one multiplying lane: both are the same order of
-registers and multiplexers, and a matching neighbour is worth no more."""
+"""A resize stage over this many channels counts as one multiplying lane: both need about as many
+registers and multiplexers, and equal lanes of neighbours are worth no more."""
 
 MOST_ROUNDS = 100
 
@@ -40,7 +40,7 @@ class _Link:
 
 @dataclass(frozen=True)
 class _Work:
-    """What one op does in a frame with one lane on either end."""
+    """The work of one op in a frame with one lane on either end."""
 
     op: Op
     in_channels: int
@@ -70,11 +70,11 @@ def auto_fold(
 ) -> dict[str, Fold]:
     """Folds with the fewest multiplying lanes for a frame every ``interval_cycles``.
 
-    weights: style of every op with weights. fixed: folds to keep as they are, which may be slower.
-    Lanes of neighbours are made equal where that costs less than the resize stage that it saves.
-    Ops without weights are left out of the result when they can work with the lanes of their
-    producer. Equal arguments give equal folds. Raises MappingError that says the smallest interval
-    when the one asked for is out of reach, or for a ``fixed`` fold that does not fit its op.
+    weights: style of every op with weights. fixed: folds that do not change, and may be slower.
+    Neighbours get equal lanes if this costs less than the resize stage that it saves. The result
+    leaves out an op without weights if it can work with the lanes of its producer. Equal arguments
+    give equal folds. Raises MappingError if the interval is out of reach (the text says the
+    smallest possible one), or if a ``fixed`` fold does not fit its op.
     """
     fixed = dict(fixed or {})
     check_folding(network, fixed)

@@ -13,16 +13,16 @@ from hwsim.config.accelerator import MOST_FIFO_BEATS
 from hwsim.errors import MappingError
 
 PROBE_FRAMES = 16
-"""Frames of the run that tells the interval, where no stage's own work does."""
+"""Frames of the run that measures the interval, if no stage's own work gives it."""
 
 
 def smallest_depths(pipeline: Pipeline, interval_cycles: int | None = None) -> dict[str, int]:
     """Depth of each FIFO by name, such that none can be reduced alone.
 
     The pipeline runs without deadlock and reaches the interval that it has with ample FIFOs, or
-    ``interval_cycles`` if that is longer. Reducing any one FIFO, even by one, would lose
-    throughput or deadlock. The depths in ``pipeline`` do not matter. Raises MappingError when
-    frames cannot come as fast as ``interval_cycles`` asks.
+    ``interval_cycles`` if that is longer. Reducing any one FIFO, even by one beat, would lose
+    throughput or deadlock. The depths in ``pipeline`` do not matter. Raises MappingError if frames
+    cannot come every ``interval_cycles``.
     """
     ample = {f.name: min(3 * f.stream.frame_beats + 64, MOST_FIFO_BEATS) for f in pipeline.fifos}
     state = SteadyState(pipeline)

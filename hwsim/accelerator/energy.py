@@ -27,14 +27,14 @@ SMALL_ARRAY_EXPONENT = 0.78
 
 
 QUANTITY = "energy_pj"
-"""How energy is called in a ledger."""
+"""Name of energy in a ledger."""
 
 
 @dataclass(frozen=True)
 class EnergyReport:
-    """Energy of one frame: ``ledger`` has QUANTITY by stage and kind, one of KINDS.
+    """Energy of one frame: ``ledger`` has QUANTITY by stage and kind (one of KINDS).
 
-    A FIFO counts to the stage that fills it, the first one to ``source``. frame_us: time from one
+    A FIFO belongs to the stage that fills it, the first FIFO to ``source``. frame_us: time from one
     frame to the next, over which memories leak.
     """
 
@@ -79,7 +79,7 @@ class MemoryPrice:
 class Prices:
     """A table's figures for any width and size, at ``voltage_v`` (None: each entry at its own).
 
-    Dynamic energy goes with the square of the voltage, leakage with the voltage.
+    Dynamic energy is proportional to the square of the voltage, leakage to the voltage.
     """
 
     table: EnergyTable
@@ -202,7 +202,7 @@ def access_pj(memory: MemoryInfo, prices: Prices) -> float:
 
 
 def energy_basis(table: EnergyTable) -> Basis:
-    """On what energies by ``table`` rest."""
+    """The basis of energies that come from ``table``."""
     return Basis(
         kind="model",
         source=f"counted operations and accesses x table ({table.description})",

@@ -1,10 +1,9 @@
-"""The values in a memory's words: which bits each takes, and what a word of them stands for.
+"""The values in a memory's words: the bits of each value, and the meaning of a word.
 
 A word is a row of *fields*, each of which holds one number: a lane of a beat, an accumulator, a
 multiplier or a bias, a tap or a weight code (``hwsim.accelerator.memories`` says where each lies).
-Fields are the same for hardware, NumPy and PyTorch, and so are fields that failing cells changed.
-This module is the one place that puts words together and takes them apart. Images
-are made when somebody asks for one; sizes come without them.
+Fields are the same for hardware, NumPy and PyTorch, also after failing cells changed them. Only
+this module packs and unpacks words. Images are made on demand; sizes are known without images.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
 def memory_content(pipeline: Pipeline, memory: MemoryInfo) -> np.ndarray | None:
     """Fields of ``memory``, one of ``memory_list(pipeline)``: int64 [words, fields], unsigned.
 
-    None where it is written at run time.
+    None for a memory that is written at run time.
     """
     if memory.role not in STORES:
         return None
@@ -74,12 +73,12 @@ def store_fields(stage: Stage, role: Role) -> Fields:
 
 
 def stored_fields(stage: Stage, role: Role) -> np.ndarray:
-    """What a store of ``stage`` holds: int64 [words, fields], unsigned."""
+    """The contents of a store of ``stage``: int64 [words, fields], unsigned."""
     return _store(role)[1](stage)
 
 
 def _store(role: Role) -> tuple[Callable[[Stage], Fields], Callable[[Stage], np.ndarray]]:
-    """How the words of a store are divided, and what it holds."""
+    """How the words of a store are divided, and the contents of the store."""
     match role:
         case Role.WEIGHT:
             return _weight_fields, _stored_weights
@@ -120,9 +119,9 @@ def _constant_fields(stage: Stage) -> Fields:
 
 @lru_cache(maxsize=256)
 def weight_places(stage: Stage) -> np.ndarray:
-    """Which weight each place of the store holds: int64 [words, outputs, inputs, positions].
+    """The weight in each place of the store: int64 [words, outputs, inputs, positions].
 
-    An index into the op's flattened ``weight``; -1 for lanes past the last channel.
+    A weight is an index into the op's flattened ``weight``; -1 for lanes past the last channel.
     """
     weight = stage.weighted.weight
     numbers = np.arange(1, weight.size + 1).reshape(*weight.shape[:2], -1)
@@ -131,9 +130,9 @@ def weight_places(stage: Stage) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def constant_places(stage: Stage) -> np.ndarray:
-    """Which channel of the requantizer each lane of a word serves: int64 [words, lanes].
+    """The channel of the requantizer for each lane of a word: int64 [words, lanes].
 
-    An index into ``multiplier`` and ``bias``; -1 past the last channel.
+    A channel is an index into ``multiplier`` and ``bias``; -1 past the last channel.
     """
     y, op = stage.output, stage.requantizer
     pixels = len(op.bias) // y.type.channels
@@ -183,11 +182,11 @@ def split_constants(
 
 
 def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """The op's ``weight`` and ``tap`` (None without) as the fields of its store say.
+    """The op's ``weight`` and ``tap`` (None for an op without taps) from the fields of its store.
 
-    fields: int64 [words, fields]. A tap past the last one selects nothing, which is 0: what
-    Amaranth's ``Array``, and the Verilog made of it, give for an index out of range. Here that is
-    weight 0 at the last tap.
+    fields: int64 [words, fields]. A tap past the last one selects nothing and gives 0: this is the
+    value of Amaranth's ``Array``, and of its Verilog, for an index out of range. Here such a tap
+    becomes weight 0 at the last tap.
     """
     op, store = stage.weighted, weight_store(stage)
     taps, codes = split_weights(store, fields)
@@ -207,7 +206,7 @@ def decode_weights(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def decode_constants(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The requantizer's ``multiplier`` and ``bias`` as the fields of its store say."""
+    """The requantizer's ``multiplier`` and ``bias`` from the fields of its store."""
     op, store = stage.requantizer, requantize_store(stage)
     place = constant_places(stage)
     real = place >= 0

@@ -1,4 +1,4 @@
-"""A fold: how many lanes a stage has, hence how many cycles it takes."""
+"""A fold: the number of lanes of a stage, which decides its number of cycles."""
 
 from __future__ import annotations
 

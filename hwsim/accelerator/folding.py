@@ -17,7 +17,7 @@ def fan(network: Network, op: Op) -> tuple[int, int]:
 
 
 def rider(network: Network, op: Op) -> Requantize | None:
-    """The Requantize that the stage of ``op`` does too: the only reader of what ``op`` yields."""
+    """The Requantize in the stage of ``op``: the only reader of the tensor of ``op``."""
     if isinstance(op, Flatten) or not kind_of(op).takes_rider:
         return None
     readers = network.consumers(op.name)
@@ -27,13 +27,13 @@ def rider(network: Network, op: Op) -> Requantize | None:
 
 
 def stage_ops(network: Network) -> list[Op]:
-    """The ops that have a stage of their own: all but riders and Flatten."""
+    """The ops that have a stage of their own: all ops except riders and Flatten."""
     riders = {r.name for op in network if (r := rider(network, op)) is not None}
     return [op for op in network if op.name not in riders and not isinstance(op, Flatten)]
 
 
 def check_folding(network: Network, folding: Mapping[str, Fold]) -> None:
-    """Raise MappingError for a fold of what is no stage, or with more lanes than channels."""
+    """Raise MappingError for a fold without a stage, or with more lanes than channels."""
     stages = {op.name: rider(network, op) for op in stage_ops(network)}
     for name, fold in folding.items():
         if name not in stages:

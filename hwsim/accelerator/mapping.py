@@ -16,11 +16,11 @@ from hwsim.errors import MappingError
 from hwsim.network import Network
 
 _NO_TARGET = 1 << 62
-"""An interval that one lane everywhere keeps."""
+"""An interval so long that one lane in each stage keeps it."""
 
 
 def map_network(network: Network, config: AcceleratorConfig) -> Pipeline:
-    """Pipeline of ``network`` as ``config`` asks; raises MappingError when it cannot be had."""
+    """Pipeline of ``network`` for ``config``; raises MappingError if there is no such pipeline."""
     target = config.frame_interval_cycles
     fixed = {
         name: Fold(asked.pe, asked.simd, asked.weights or config.weights)

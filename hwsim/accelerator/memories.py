@@ -1,4 +1,4 @@
-"""The one list of an accelerator's memories: what energy, faults, resources and the RTL read.
+"""The one list of an accelerator's memories, for energy, faults, resources and the RTL.
 
 A cell is named by memory, word and bit: "bit 3 of word 17 of conv2.weight". Words and bits are:
 
@@ -21,7 +21,7 @@ A cell is named by memory, word and bit: "bit 3 of word 17 of conv2.weight". Wor
                        go), bits: one accumulator per lane, lane 0 lowest.
 =====================  ==========================================================================
 
-Where op and requantizer share a stage, both memories carry the name of the stage.
+If op and requantizer share a stage, both memories carry the name of the stage.
 """
 
 from __future__ import annotations

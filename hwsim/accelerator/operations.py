@@ -1,9 +1,10 @@
-"""How many operations of which width each stage carries out in a frame.
+"""The operations of each stage in a frame, by kind and width.
 
-Counted is what the datapath does in every step, in folded lanes past the last channel too: those
-lanes toggle like all others. An n:1 multiplexer is n - 1 two-input ones. Requantizers count once
-per lane and beat that leaves the stage. Counters, addresses and pipeline registers are not
-counted, nor what starts, holds or clears a value (zeros outside the image, accumulators).
+The count includes every operation of the datapath in every step, also in folded lanes past the last
+channel, since these lanes toggle like all others. An n:1 multiplexer counts as n - 1 two-input
+ones. A requantizer counts once per lane and beat that leaves the stage. The count leaves out
+counters, addresses and pipeline registers, and logic that starts, holds or clears a value (zeros
+outside the image, accumulators).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ it and ``Flatten`` only relabels the stream. Where a stage's lanes differ from t
 producer, a ``resize`` stage stands between. A tensor with several readers leaves its stage
 through one FIFO per reader, which is how residual branches fork.
 
-A stage is called as its op; names that hwsim adds give way to the names of ops (``_Names``).
+A stage has the name of its op; a name that hwsim adds differs from all names of ops (``_Names``).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ DEFAULT_DEPTH = 16
 class Pipeline(Design):
     """A mapped network: stages in topological order, and the FIFOs that link them.
 
-    Names of stages and of the two ends are unique, and so are those of FIFOs. The first FIFO is
-    the one that the input enters, the last one the one that the output leaves.
+    Names of stages and of the two ends are unique, and names of FIFOs are unique, too. The input
+    enters the first FIFO, and the output leaves the last FIFO.
     """
 
     kind = "pipeline"
@@ -90,7 +90,7 @@ class Pipeline(Design):
 
     @property
     def ideal_interval(self) -> int:
-        """Cycles per frame of the slowest stage, were no stage ever to wait."""
+        """Cycles per frame of the slowest stage, if no stage ever waits."""
         return max(stage.timing.ideal_interval for stage in self.stages)
 
     # -- as a design -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A pipeline as plain data: what restores it from its network, the same in every file."""
+"""A pipeline as plain data, which restore it from its network; the same in every file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PipelineRecord(Document):
     fifo_depths: dict[Line, Annotated[int, Field(ge=1)]]
 
     def restore(self, network: Network) -> Pipeline:
-        """The pipeline; raises MappingError where it is not one of ``network``."""
+        """The pipeline; raises MappingError if it does not belong to ``network``."""
         folding = {name: record.fold() for name, record in self.folding.items()}
         pipeline = build_pipeline(network, folding, self.fifo_depths)
         missing = [fifo.name for fifo in pipeline.fifos if fifo.name not in self.fifo_depths]

@@ -1,4 +1,4 @@
-"""How many rows the input ring of a windowed stage holds: the fewest that keep its pace."""
+"""Rows in the input ring of a windowed stage: the fewest that keep its pace."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FRAMES = 16
 def size_ring(timing: Timing, interval_cycles: int) -> Timing:
     """``timing`` with the lowest ring that lets a frame pass every ``interval_cycles``.
 
-    One kernel height accepts a row while another is used up. More is needed where many rows
-    become free at once (strides, missing padding, tiny images) and the stage has no time to wait
-    for the next ones. Takes the highest ring when none is enough.
+    A ring of one kernel height accepts a row while another row is used up. More rows are needed if
+    many rows become free at once (strides, missing padding, tiny images) and the stage has no time
+    to wait for the next rows. If no ring is high enough, the highest ring is taken.
     """
     for multiple in MULTIPLES:
         sized = replace(timing, row_slots=multiple * timing.kernel[0])

@@ -1,4 +1,4 @@
-"""What a pipeline is made of: streams, the FIFOs that carry them, the stages that they link."""
+"""The parts of a pipeline: streams, the FIFOs that carry them, the stages that FIFOs link."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ class Fifo:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One stage: ``op`` is what it computes (None: resize, fork), ``requantize`` rides at its end.
+    """One stage: it computes ``op`` (None: resize, fork), ``requantize`` rides at its end.
 
-    kind: what hwsim knows of stages like it (``hwsim.accelerator.kinds``). inputs: streams it
-    reads, in the op's order. accumulator: what ``op`` yields, before the requantizer. output: the
-    stream it yields.
+    kind: record of this kind of stage (``hwsim.accelerator.kinds``). inputs: streams that the stage
+    reads, in the op's order. accumulator: type of the output of ``op``, before the requantizer.
+    output: the stream that the stage yields.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Stage:
 
     @property
     def ops(self) -> tuple[Op, ...]:
-        """The ops that this stage does, in order; none of a stage that hwsim puts between."""
+        """The ops of this stage, in order; empty for a stage that hwsim adds between two others."""
         return tuple(op for op in (self.op, self.requantize) if op is not None)
 
     @property

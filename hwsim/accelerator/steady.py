@@ -1,4 +1,4 @@
-"""Frames that come at a given pace for ever: dates that repeat, or the proof that none do.
+"""Frames that come at a given pace for ever: repeating dates, or the proof that none exist.
 
 Frames can come every ``interval`` cycles in the long run exactly if the events of a frame have
 dates that keep all arcs when those of the frame before are ``interval`` earlier (F. Baccelli et

@@ -1,4 +1,4 @@
-"""Who works when: the activity of every stage over time, in bins, from the exact cycle model."""
+"""The activity of every stage over time, in bins, from the exact cycle model."""
 
 from __future__ import annotations
 

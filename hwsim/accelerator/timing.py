@@ -1,4 +1,4 @@
-"""The timing contract of a stage: one record that the RTL is built from and the model solves.
+"""The timing contract of a stage: one record; the RTL is built from it, the model solves it.
 
 A stage is a controller, a datapath of fixed latency that never stalls, and one output FIFO per
 consumer whose free slots the controller counts (credits). The controller issues *steps*, at most
@@ -89,10 +89,10 @@ class Timing:
 
     @property
     def release(self) -> int:
-        """Cycles from the last step on a slot to the first beat that may take it over.
+        """Cycles from the last step on a slot to the first beat that may take the slot over.
 
-        One to move on; where columns have to be compared, one for the register that tells the
-        writer.
+        One cycle to move on, and if columns have to be compared, one for the register that tells
+        the writer.
         """
         return 1 if self.cols == 1 else 2
 

@@ -1,4 +1,4 @@
-"""Which ops of a network are computed together, so that what lies between stays in registers."""
+"""Ops of a network that are computed together, so that values between them stay in registers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from hwsim.network import INPUT, Add, Op, Requantize
 
 @dataclass(frozen=True)
 class Chain:
-    """Ops of one step: ``last(first(head) + inner(other))``, where all but ``head`` may lack.
+    """Ops of one step: ``last(first(head) + inner(other))``; every op except ``head`` may be missing.
 
-    head: any op; only one of those in TERMS, or with a register, is followed by others. first,
+    head: any op; other ops follow only a head that is in TERMS or has a register. first,
     inner, last: the requantizers; a Requantize at the head is its own ``first``. add, other: the
     addition and the name of the tensor that is added.
     """
@@ -40,7 +40,7 @@ class Chain:
 
 
 def make_chains(circuit: Circuit, *, fuse: bool) -> list[Chain]:
-    """Every op of the network in just one chain; chains in an order in which they can run."""
+    """Chains in an order in which they can run; every op of the network is in exactly one."""
     network = circuit.network
     chains: list[Chain] = []
     taken: set[str] = set()
@@ -89,7 +89,7 @@ def _other(
 ) -> tuple[str, Requantize | None]:
     """The tensor to add to ``tensor``, and the requantizer to apply to it on the way.
 
-    A requantizer is taken along when its input is in memory in any case.
+    A requantizer is included if its input is in memory in any case.
     """
     other = add.inputs[1] if add.inputs[0] == tensor else add.inputs[0]
     if other == INPUT:

@@ -1,4 +1,4 @@
-"""``Circuit``: a network as hardware computes it, whose memories and registers change values."""
+"""``Circuit``: a network on hardware whose memories and registers change values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Change = Callable[[np.ndarray, int, int], None]
 
 
 class Edit(Protocol):
-    """What happens to a tensor once it is written."""
+    """A change of a tensor after it is written."""
 
     def bind(self, layout: Layout) -> Change:
         """The change, for buffers laid out as ``layout``."""
@@ -28,8 +28,8 @@ class Edit(Protocol):
 class Register:
     """Holds the partial results of an op: sums, or maxima, taken in steps.
 
-    type: of the register, which keeps what fits. step: in which step each term is taken,
-    int64 [outputs, terms], those of weight 0 included. keep, flip: int64 [outputs], masks
+    type: type of the register; bits that do not fit are lost. step: step of each term, int64
+    [outputs, terms], terms of weight 0 included. keep, flip: int64 [outputs], masks
     (``hwsim.cells``) with which every step but the first reads the register; the type's bits count.
     """
 
@@ -41,11 +41,11 @@ class Register:
 
 @dataclass(frozen=True, eq=False)
 class Circuit:
-    """``network`` with what hardware does to its tensors.
+    """``network`` with the changes that hardware makes to its tensors.
 
-    held: types of tensors by name that count in place of what the ops infer. edits: of what ops
-    yield by name, in order. registers: by op. sum_bits: by Requantize, how many bits of
-    ``x * multiplier + bias`` are kept.
+    held: types of tensors by name, in place of the types that the ops infer. edits: edits of the
+    ops' tensors by name, in order. registers: registers by op. sum_bits: number of bits of
+    ``x * multiplier + bias`` that each Requantize keeps.
     """
 
     network: Network
@@ -56,7 +56,7 @@ class Circuit:
 
     @property
     def plain(self) -> bool:
-        """Whether there is nothing but the network."""
+        """Whether the hardware makes no changes."""
         return not (self.edits or self.registers or self.sum_bits)
 
     @cached_property
@@ -69,7 +69,7 @@ class Circuit:
         return types
 
     def only_reader(self, tensor: str) -> Op | None:
-        """The one op that may take ``tensor`` before it is in memory, None where there is none."""
+        """The one op that may take ``tensor`` before it is in memory, or None."""
         readers = self.network.consumers(tensor)
         return readers[0] if len(readers) == 1 and tensor not in self.edits else None
 

@@ -20,8 +20,9 @@ from hwsim.network.reference import check_input
 class Executor:
     """Evaluates ``network`` as ``hwsim.network.evaluate`` does, some thousand times faster.
 
-    Images are worked on in blocks of 64, several blocks at once. threads: how many; by default
-    as many as the process may use CPUs. The first run compiles kernels (seconds; cached on disk).
+    The executor works on blocks of 64 images, several blocks at once. threads: number of threads,
+    by default the number of CPUs that the process may use. The first run compiles kernels (seconds;
+    cached on disk).
     An executor may be used from several threads and holds no memory between calls.
 
     network: or a circuit, whose edits depend on the number of a frame: image n of a run is frame
@@ -46,7 +47,7 @@ class Executor:
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
         """Output int64 [images, channels, height, width] for x [images, channels, height, width].
 
-        Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
+        Raises NetworkError if ``x`` has another shape, no integers, or values out of range.
         """
         output = self.network.output
         return self._evaluate(self._fused, x, first_frame, [output])[output]

@@ -13,7 +13,7 @@ from hwsim.network import TensorType
 Storage = type[np.signedinteger]
 
 STORAGE: tuple[Storage, ...] = (np.int8, np.int16, np.int32, np.int64)
-"""Types that tensors and accumulators may have; signed only, so that kernels are few."""
+"""Types of tensors and accumulators; only signed types, so that there are few kernels."""
 
 
 def storage_for(lo: int, hi: int) -> Storage:

@@ -1,6 +1,6 @@
-"""The faults of a whole design on one chip, and what it computes with them.
+"""The faults of a whole design on one chip, and the answers that it gives with these faults.
 
-Several evaluators compute the same, each for a purpose of its own; all are compared with ``==``:
+Several evaluators compute the same answers, each for its own purpose; all are compared with ``==``:
 
 - The **definition** is ``FaultyExecutor(faults, path="steps")``. It walks through every stage step
   by step, and reads every memory in each access as the hardware does.
@@ -12,7 +12,7 @@ Several evaluators compute the same, each for a purpose of its own; all are comp
 - ``hwsim.rtl.faults`` is the hardware itself, with masks beside each memory. ``hwsim verify``
   compares it with ``FaultyExecutor``.
 
-All of them take the failing cells from ``DesignFaults`` and read them as ``hwsim.cells`` says.
+All evaluators take the failing cells from ``DesignFaults``, and ``hwsim.cells`` says how they read.
 """
 
 from hwsim.faults.design import DesignFaults, design_faults

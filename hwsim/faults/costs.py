@@ -1,10 +1,10 @@
-"""Energy of memories at low voltage, with what protecting them costs.
+"""Energy of memories at low voltage, with the costs of protection.
 
 Accesses are counted and priced as in ``hwsim.accelerator.energy``, whose tables are for the
-nominal voltage. At another one the energy of an access goes with the square of the voltage. Check
-bits add to it in proportion. Encoders and decoders are logic and stay at its voltage: each of
-their gates is priced as a 2:1 multiplexer of one bit, which is an assumption. Leakage is left out
-of a memory's energy here, and is counted at nominal voltage in that of the accelerator.
+nominal voltage. At another voltage the energy of an access is proportional to the square of the
+voltage. Check bits raise it in proportion. Encoders and decoders are logic and stay at the voltage
+of the logic: each of their gates is priced as a 2:1 multiplexer of one bit, which is an assumption.
+Leakage is not part of a memory's energy here; the accelerator's energy has it, at nominal voltage.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Voltages = float | Mapping[str, float]
 
 @dataclass(frozen=True)
 class MemoryEnergy:
-    """What some memories of an accelerator take in a frame, in pJ.
+    """Energy of some memories of an accelerator in a frame, in pJ.
 
-    bare_pj: their accesses at nominal voltage without check bits. accesses: with them, by memory.
-    gates_pj: encoders and decoders. total_pj: of the whole accelerator, all at nominal voltage,
-    no protection. cells, check_cells: bits that are stored.
+    bare_pj: their accesses at nominal voltage without check bits. accesses: accesses with check
+    bits, by memory. gates_pj: encoders and decoders. total_pj: the whole accelerator at nominal
+    voltage, without protection. cells, check_cells: number of stored bits.
 
-    Voltages are relative to vmin: one for all memories, or those of all memories by name.
+    Voltages are relative to vmin: one for all memories, or one for each memory by name.
     """
 
     technology: MemoryTechnology
@@ -63,12 +63,12 @@ class MemoryEnergy:
         return self.at(voltage_rel) / self.bare_pj
 
     def accelerator_rel(self, voltage_rel: Voltages) -> float:
-        """Energy of the whole accelerator relative to all of it at nominal voltage."""
+        """Energy of the whole accelerator relative to its energy at nominal voltage."""
         return 1 + (self.at(voltage_rel) - self.bare_pj) / self.total_pj
 
     @property
     def share(self) -> float:
-        """Share of the accelerator's energy that goes into these memories, all at nominal."""
+        """Share of these memories in the accelerator's energy, all at nominal voltage."""
         return self.bare_pj / self.total_pj
 
     def _scale(self, voltage_rel: float) -> float:
@@ -88,9 +88,9 @@ def memory_energy(
     prices: Prices,
     clock_mhz: float,
 ) -> MemoryEnergy:
-    """Energy of the memories named in ``protections``, each with its own one.
+    """Energy of the memories named in ``protections``, each with its own protection.
 
-    prices: at nominal voltage. clock_mhz: turns leakage power into energy.
+    prices: prices at nominal voltage. clock_mhz: turns leakage power into energy.
     """
     bare = gates = 0.0
     accesses: dict[str, float] = {}

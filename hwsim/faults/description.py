@@ -57,10 +57,10 @@ class FaultRecord(Document):
 
 
 def describe_faults(faults: DesignFaults) -> dict[str, Any]:
-    """What ``restore_faults`` needs besides the design and arrays, as plain JSON values.
+    """The plain JSON values that ``restore_faults`` needs besides the design and the arrays.
 
-    Of each memory that may fail: its bit error rate, its protection and how many of its cells
-    fail. Raises ChipError unless the faults are those of a ``Chip`` or a ``FaultMap``.
+    For each memory that may fail: its bit error rate, its protection and the number of its failing
+    cells. Raises ChipError unless the faults are those of a ``Chip`` or a ``FaultMap``.
     """
     source = faults.chip
     if isinstance(source, Chip):
@@ -89,7 +89,7 @@ def describe_faults(faults: DesignFaults) -> dict[str, Any]:
 
 
 def fault_arrays(faults: DesignFaults) -> dict[str, np.ndarray]:
-    """The arrays of a map, ``cells`` and perhaps ``reads``; none of a chip."""
+    """The arrays of a map, ``cells`` and possibly ``reads``; no arrays for a chip."""
     source = faults.chip
     if not isinstance(source, FaultMap):
         return {}
@@ -99,9 +99,9 @@ def fault_arrays(faults: DesignFaults) -> dict[str, np.ndarray]:
 def restore_faults(
     design: Design, record: FaultRecord, arrays: Mapping[str, np.ndarray]
 ) -> DesignFaults:
-    """The faults that ``describe_faults`` and ``fault_arrays`` gave.
+    """The faults that ``describe_faults`` and ``fault_arrays`` described.
 
-    Raises StorageError when they are others, and errors of its parts for what they refuse.
+    Raises StorageError if the restored faults differ, and the errors of its parts.
     """
     source: FaultSource
     if record.map is not None:

@@ -1,9 +1,9 @@
-"""The faults of a design: every memory of it, for one chip at one operating point.
+"""The faults of a design: all its memories, for one chip at one operating point.
 
-``design_faults`` asks the chip about each memory of ``memory_list`` by its name, words and bits,
-so chip, seed and voltage decide which cells fail, whoever asks: evaluation in NumPy or PyTorch,
-or the RTL. Memories in the fabric (style ``constant``) have no cells. Cells of lanes past the
-last channel do not fail: nothing depends on them, and synthesis removes them.
+``design_faults`` asks the chip about each memory of ``memory_list`` by its name, words and bits, so
+chip, seed and voltage decide which cells fail. Evaluation in NumPy, evaluation in PyTorch and the
+RTL all get the same cells. Memories in the fabric (style ``constant``) have no cells. Cells of
+lanes past the last channel do not fail: nothing depends on them, and synthesis removes them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from hwsim.lowvoltage.transient import ALWAYS, transient_key
 
 
 class CellMasks(NamedTuple):
-    """What each cell does (``hwsim.cells``): uint8 [words, bits] of 0 and 1."""
+    """How each cell reads (``hwsim.cells``): uint8 [words, bits] of 0 and 1."""
 
     keep: np.ndarray
     flip: np.ndarray
@@ -63,14 +63,14 @@ class MemoryFaults:
 
     @cached_property
     def masks(self) -> FieldMasks:
-        """What the failing cells do to the fields of each word; without a protection's help."""
+        """How the failing cells change the fields of each word, without any protection."""
         return field_masks(self.fields, self.faults)
 
     def read(self, stored: np.ndarray, word: np.ndarray | None = None) -> np.ndarray:
-        """Fields [n, fields] as they are read, where errors always occur.
+        """Fields [n, fields] as they are read, if errors always occur.
 
-        stored: int64 [n, fields], unsigned. word: which word each row lies in; default: row n
-        in word n.
+        stored: int64 [n, fields], unsigned. word: number of the word of each row; default: row n
+        lies in word n.
         """
         word = np.arange(self.memory.words) if word is None else word
         if not self.protected:
@@ -85,7 +85,7 @@ class MemoryFaults:
 
     @cached_property
     def cells(self) -> CellMasks:
-        """What each cell does, check bits included."""
+        """How each cell reads, check bits included."""
         f = self.faults
         keep, flip = np.ones((f.words, f.bits), np.uint8), np.zeros((f.words, f.bits), np.uint8)
         keep[f.word, f.bit] = f.reads < 0
@@ -98,7 +98,7 @@ class DesignFaults:
     """The faults of ``design`` on ``chip``; made by ``design_faults``.
 
     probability, protections: bit error rate and protection of each memory that may fail, by name.
-    memories: the ones with at least one failing cell, by name.
+    memories: the memories with at least one failing cell, by name.
     """
 
     design: Design
@@ -109,21 +109,21 @@ class DesignFaults:
 
     @property
     def pipeline(self) -> Pipeline:
-        """The design, for whoever evaluates pipelines; raises ChipError where it is another."""
+        """The design, if it is a pipeline; raises ChipError for another design."""
         if not isinstance(self.design, Pipeline):
             raise ChipError(f"faults of a {self.design.kind} are not evaluated as a pipeline's")
         return self.design
 
     def __len__(self) -> int:
-        """Failing cells in all."""
+        """Number of all failing cells."""
         return sum(len(memory.faults) for memory in self.memories.values())
 
     def of(self, layer: str, role: str) -> MemoryFaults | None:
-        """The faulty memory of a role (not ``fifo``) of a stage, None when it has no faults."""
+        """The faulty memory of this role (not ``fifo``) in a stage; None if it has no faults."""
         return self.memories.get(Role(role).memory(layer))
 
     def fifo(self, name: str) -> MemoryFaults | None:
-        """The faulty memory of a FIFO, None when it has no faults."""
+        """The faulty memory of a FIFO; None if it has no faults."""
         return self.memories.get(Role.FIFO.memory(name))
 
     def stored(self, layer: str, role: Role) -> np.ndarray:
@@ -151,14 +151,14 @@ def design_faults(
     """The faults of ``design`` on ``chip`` at one operating point.
 
     probability: bit error rate 0..1 of all memories, or rates by name, layer (stage; ``source``
-    for the input FIFO) or role, the first of which counts where several hold; memories that are
-    not in the mapping do not fail. memories: which ones may fail, by role or name.
-    protection: of all memories of the roles in PROTECTABLE, or by name, layer or role likewise;
-    registers have none.
+    for the input FIFO) or role. If several keys fit, a name counts before a layer, and a layer
+    before a role; a memory without a key does not fail. memories: roles or names of the memories
+    that may fail. protection: one for all memories of the roles in PROTECTABLE, or by name, layer
+    or role in the same way; registers have no protection.
 
-    Raises ChipError for a name that is not known or is that of a role and of a layer, for
-    protected registers and for protected cells whose errors come and go; VoltageError for a rate
-    outside 0..1.
+    Raises ChipError for an unknown name, for a name of both a role and a layer, for protected
+    registers, and for protected cells whose errors come and go; VoltageError for a rate outside
+    0..1.
     """
     listed = design.memories()
     chosen = _chosen(listed, memories)
@@ -182,9 +182,9 @@ def design_faults(
 def memory_protections(
     design: Design, memories: Iterable[str], protection: Protection = NONE
 ) -> dict[str, Protection]:
-    """How each memory of these roles or names that has cells is protected, by name.
+    """Protection of each memory with cells among these roles or names, by name.
 
-    Raises ChipError for a name that is not known, and where none has cells.
+    Raises ChipError for an unknown name, and if no memory has cells.
     """
     listed, memories = design.memories(), tuple(memories)
     chosen = _chosen(listed, memories)
@@ -218,7 +218,7 @@ def _protectable(memory: MemoryInfo) -> bool:
 
 
 def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]:
-    """Names of the memories that are asked for by role or name."""
+    """Names of the memories that have one of these roles or names."""
     if isinstance(memories, str):
         memories = (memories,)
     known = {memory.name: memory for memory in listed}
@@ -239,7 +239,7 @@ def _chosen(listed: tuple[MemoryInfo, ...], memories: Iterable[str]) -> set[str]
 
 
 def _by_memory(listed: tuple[MemoryInfo, ...], given, what: str) -> dict:  # type: ignore[no-untyped-def, type-arg]
-    """``given`` for each memory that it holds for."""
+    """The value of ``given`` for each memory to which it applies."""
     if not isinstance(given, Mapping):
         return {memory.name: given for memory in listed}
     known = {key for memory in listed for key in (memory.name, memory.layer)} | set(Role)

@@ -1,4 +1,4 @@
-"""``FaultyExecutor``: what an accelerator with faulty memories answers, bit for bit.
+"""``FaultyExecutor``: the answers of an accelerator with faulty memories, bit for bit.
 
 The faults can be evaluated on several *paths*, which all give the same answers:
 
@@ -35,16 +35,16 @@ from hwsim.network.reference import check_input
 EvaluationPath = Literal["auto", "circuit", "stages", "steps"]
 
 _BLOCK = 64
-"""Images that are worked on at once; a multiple of what the executor's kernels take."""
+"""Images in a block; a multiple of the block of the executor's kernels."""
 
 
 class FaultyExecutor:
     """Evaluates the network of ``faults.pipeline`` as the accelerator with these faults does.
 
     Frames count from reset: words of FIFOs and windows, and with them the errors, depend on a
-    frame's number. threads: how many; by default as many as the process may use CPUs. path: see
-    the module text; it changes the speed alone. Raises ChipError for a path that is not known,
-    and for ``circuit`` where the faults have none.
+    frame's number. threads: number of threads, by default the number of CPUs that the process may
+    use. path: see the module text; it changes only the speed. Raises ChipError for an unknown path,
+    and for ``circuit`` if the faults have no circuit.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class FaultyExecutor:
         return {s.name: StageEvaluator(self.faults, s, by_step) for s in stages}
 
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
-        """What leaves the accelerator, the output FIFO included: int64 as ``Executor.run``.
+        """The output of the accelerator, behind the output FIFO: int64 as in ``Executor.run``.
 
-        x: integers [images, channels, height, width], image n being frame ``first_frame + n``
-        since reset. Raises NetworkError when ``x`` has another shape, is not of integers or
-        leaves its range, and for a negative ``first_frame``.
+        x: integers [images, channels, height, width]; image n is frame ``first_frame + n`` since
+        reset. Raises NetworkError if ``x`` has another shape, no integers, or values out of range,
+        and for a negative ``first_frame``.
         """
         if self._executor is not None:
             output = self._executor.run(self._checked(x, first_frame), first_frame)
@@ -101,7 +101,7 @@ class FaultyExecutor:
         return {name: tensors[name].reshape(-1, *types[name].shape) for name in types}
 
     def links(self, x: np.ndarray, first_frame: int = 0) -> dict[str, np.ndarray]:
-        """What every FIFO passes on, by name of the FIFO, each in the shape of its tensor.
+        """The values that every FIFO passes on, by name of the FIFO, in the shape of its tensor.
 
         int64; arguments and errors as ``run``. A circuit has no links: stages are evaluated.
         """
@@ -115,7 +115,7 @@ class FaultyExecutor:
     def accuracy(self, x: np.ndarray, labels: np.ndarray, first_frame: int = 0) -> float:
         """Share (0..1) of images whose class is ``labels`` [images].
 
-        Raises NetworkError when the network does not end in ArgMax or the counts differ.
+        Raises NetworkError if the network does not end in ArgMax or the counts differ.
         """
         return share_right(self.network, lambda images: self.run(images, first_frame), x, labels)
 

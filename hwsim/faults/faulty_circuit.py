@@ -1,4 +1,4 @@
-"""A chip's circuit: what an accelerator with persistent faults computes, as an executor takes it.
+"""A chip's circuit: an accelerator with persistent faults, in a form that an executor can run.
 
 Read-only stores are read the same in every frame, so their faults are other weights, taps,
 multipliers and biases. Faults of FIFOs and windows are edits of the tensors that pass through
@@ -37,10 +37,10 @@ from hwsim.network import (
 
 
 def faulty_circuit(faults: DesignFaults) -> Circuit | None:
-    """What the accelerator computes: the network's tensors by their names, links besides.
+    """The circuit of the accelerator: the network's tensors by their names, and links.
 
-    None where errors come and go, where weights are in no alphabet, and where faulty constants or
-    weights need more bits than a network may have: ``FaultyExecutor`` evaluates these, too.
+    None if errors come and go, if no alphabet has the weights, or if faulty constants or weights
+    need more bits than a network may have: ``FaultyExecutor`` evaluates these cases, too.
     """
     if any(memory.transient for memory in faults.memories.values()):
         return None
@@ -51,17 +51,17 @@ def faulty_circuit(faults: DesignFaults) -> Circuit | None:
 
 
 def faulty_network(faults: DesignFaults) -> Network | None:
-    """The network that the accelerator computes, where there is one.
+    """The network that the accelerator computes, or None.
 
-    None where there is no circuit, where memories other than weight stores and constants have
-    faults, and where an accumulator or a requantizer of the accelerator could overflow.
+    None if there is no circuit, if memories other than weight stores and constants have faults, or
+    if an accumulator or a requantizer of the accelerator could overflow.
     """
     circuit = faulty_circuit(faults)
     return circuit.network if circuit is not None and circuit.plain else None
 
 
 def weighted_op(faults: DesignFaults, stage: Stage) -> Op:
-    """The op of ``stage`` with its weights as read; NetworkError where no alphabet has them."""
+    """The op of ``stage`` with its weights as read; NetworkError if no alphabet has them."""
     op = stage.weighted
     weight, tap = decode_weights(stage, faults.stored(stage.name, Role.WEIGHT))
     read: dict[str, Any] = {"weight": weight, "alphabet": _alphabet(op, weight)}

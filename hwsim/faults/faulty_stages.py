@@ -1,9 +1,9 @@
-"""What each stage of an accelerator yields when its memories have faults.
+"""The output of each stage of an accelerator whose memories have faults.
 
 Errors that are the same in every access are put into the data or the weights beforehand, and the
-sums are taken by the executor of networks. Where errors depend on the access, or where partial
-sums are read back with errors, the kernels in ``hwsim.faults.kernels`` walk through the stage's
-steps one by one. All memories are read, and all registers overflow, just where those of the RTL do.
+executor of networks computes the sums. If errors depend on the access, or if partial sums are read
+back with errors, the kernels in ``hwsim.faults.kernels`` walk through the stage's steps one by one.
+Memories are read, and registers overflow, in exactly the places of the RTL.
 
 Tensors are int64 maps [frames, channels, height, width] as they were before any ``Flatten``.
 """
@@ -75,10 +75,10 @@ def from_beats(t: TensorType, beats: np.ndarray) -> np.ndarray:
 def read_stream(
     faulty: MemoryFaults, stream: Stream, x: np.ndarray, word: np.ndarray, first: int, read: Stream
 ) -> np.ndarray:
-    """Maps as they come out of a memory that every value lies in once.
+    """Maps as they come out of a memory that holds every value once.
 
-    stream: as they are written. word: in which each beat lies, int64 [frames, pixels, beats].
-    read: as they are read, a beat in each access.
+    stream: form in which maps are written. word: word of each beat, int64 [frames, pixels, beats].
+    read: form in which maps are read, a beat in each access.
     """
     beats = to_beats(stream, x)
     t = stream.type
@@ -92,7 +92,7 @@ def read_stream(
 
 
 def read_fifo(faulty: MemoryFaults, fifo: Fifo, x: np.ndarray, first: int) -> np.ndarray:
-    """What a FIFO passes on of maps that were written into it."""
+    """The maps that a FIFO passes on, from maps that were written into it."""
     number = _beat_numbers(fifo.stream, len(x), first)
     return read_stream(faulty, fifo.stream, x, number % fifo.depth, first, fifo.stream)
 
@@ -110,7 +110,7 @@ def _beat_numbers(stream: Stream, frames: int, first: int) -> np.ndarray:
 class StageEvaluator:
     """Evaluates one stage of ``faults.pipeline``.
 
-    by_step: walk through its steps one by one, even where the sums could be taken at once.
+    by_step: walk through its steps one by one, even if the sums could be computed at once.
     """
 
     faults: DesignFaults
@@ -118,9 +118,9 @@ class StageEvaluator:
     by_step: bool = False
 
     def __call__(self, inputs: list[np.ndarray], first: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the op yields before the requantizer, and what the stage yields.
+        """The output of the op before the requantizer, and the output of the stage.
 
-        inputs: maps as the FIFOs pass them on, of frames ``first`` onwards since reset.
+        inputs: maps that the FIFOs pass on, of frames ``first`` onwards since reset.
         """
         stage = self.stage
         x = inputs[0]

@@ -1,4 +1,4 @@
-"""What failing cells do to the fields of a memory's words, as masks."""
+"""How failing cells change the fields of a memory's words, as masks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hwsim.lowvoltage.chip import FaultList
 
 @dataclass(frozen=True, eq=False)
 class FieldMasks:
-    """What failing cells do to the fields of each word: int64 [words, fields] each.
+    """How failing cells change the fields of each word: int64 [words, fields] each.
 
-    A field is read as ``hwsim.cells`` says.
+    ``hwsim.cells`` says how a field reads.
     """
 
     keep: np.ndarray

@@ -1,7 +1,8 @@
 """Where the weights and taps of an op lie: which bits of which word of which memory.
 
-Whoever holds weights and taps as plain arrays, as training does, asks here what the failing cells
-of a chip do to each of their elements. The layout is that of ``hwsim.accelerator.fields``.
+Training, for example, holds weights and taps as plain arrays. This module says how the failing
+cells of a chip change each element of such arrays. The layout is that of
+``hwsim.accelerator.fields``.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ StoredArray = Literal["weight", "tap"]
 class ArrayPlace:
     """Where an array lies in a memory.
 
-    memory: its name. words, bits: its size. start: lowest bit of each field of a word, int64
-    [fields]. element: which element of the flattened array each field holds, int64
-    [words, fields]; -1 for fields that hold none of it. size: elements of the array. width: bits of
-    an element. code: what the bits stand for; None: an unsigned number.
+    memory: name of the memory. words, bits: size of the memory. start: lowest bit of each field of
+    a word, int64 [fields]. element: element of the flattened array that each field holds, int64
+    [words, fields]; -1 for fields without an element. size: number of elements of the array. width:
+    bits of an element. code: meaning of the bits; None: an unsigned number.
     """
 
     memory: str
@@ -48,9 +49,9 @@ class ArrayPlace:
         return word[order], self.start[field[order]]
 
     def faults(self, chip: FaultSource, probability: float) -> FaultList:
-        """The failing cells of ``chip``, as those of a memory of one element in each word.
+        """The failing cells of ``chip``, in the form of a memory with one element in each word.
 
-        probability: bit error rate, 0..1. Raises VoltageError for another one.
+        probability: bit error rate, 0..1. Raises VoltageError for another rate.
         """
         found = chip.faults_at(self.memory, self.words, self.bits, probability)
         field = np.searchsorted(self.start, found.bit, side="right") - 1
@@ -64,8 +65,8 @@ class ArrayPlace:
 def array_place(pipeline: Pipeline, op: str, array: StoredArray) -> ArrayPlace | None:
     """Where ``weight`` or ``tap`` of the op named ``op`` lies in ``pipeline``.
 
-    None where it has no cells: in the fabric (style ``constant``), and for taps of one position.
-    Raises KeyError for a name that no op with weights has.
+    None if the array has no cells: in the fabric (style ``constant``), and for taps of one
+    position. Raises KeyError if no op with weights has this name.
     """
     stage = next((s for s in pipeline.stages if s.op is not None and s.op.name == op), None)
     if stage is None or stage.weights is None:

@@ -1,8 +1,8 @@
-"""Ring buffers (FIFOs, windows) as edits of tensors: what persistent faults do to a whole block.
+"""Ring buffers (FIFOs, windows) as edits of tensors: persistent faults, applied to whole blocks.
 
-A *unit* is what the ring advances by: a beat of a FIFO, a row of a window. Unit u since reset
-lies in place ``u mod size`` of the ring, so which values a failing word holds follows from the
-number of the frame, and repeats after some frames.
+A *unit* is the step by which the ring advances: a beat of a FIFO, a row of a window. Unit u since
+reset lies in place ``u mod size`` of the ring, so which values a failing word holds follows from
+the number of the frame, and repeats after some frames.
 """
 
 from __future__ import annotations

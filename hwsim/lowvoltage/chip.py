@@ -180,7 +180,7 @@ class FaultSource(Protocol):
     def faults_at(
         self, memory: str, words: int, bits: int, probability: float, checks: int = 0
     ) -> FaultList:
-        """Failing cells at a bit error rate, 0..1; ``checks``: check bits above each word's bits."""
+        """Failing cells at a bit error rate, 0..1; ``checks``: check bits above the word's bits."""
         ...
 
 

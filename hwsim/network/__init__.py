@@ -1,4 +1,4 @@
-"""The integer network: everything downstream of training sees only this (docs/ir.md)."""
+"""The integer network: all parts behind training see only this network (docs/ir.md)."""
 
 from hwsim.network.network import INPUT, Network, verify
 from hwsim.network.ops import (

@@ -1,8 +1,8 @@
-"""The container of ``.hwnet`` files: safetensors, of which integer arrays and one text are read.
+"""The container of ``.hwnet`` files: safetensors with integer arrays and one text.
 
-Eight bytes tell the length of a JSON header (little endian); it names type, shape and place of
-each array in the bytes that follow, which it must account for to the last one. Everything is
-checked before an array is made, and arrays take no more than the file does. (https://github.com/huggingface/safetensors#format)
+Eight bytes give the length of a JSON header (little endian). The header gives type, shape and place
+of each array in the bytes that follow; the arrays must cover these bytes completely. All sizes are
+checked before an array is made, and arrays take no more memory than the file has bytes. (https://github.com/huggingface/safetensors#format)
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _TYPES = {f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)}
 
 
 class _Entry(Document):
-    """Where an array lies. data_offsets: its first byte, and the one behind its last."""
+    """Place of an array. data_offsets: its first byte, and the byte behind its last one."""
 
     dtype: str
     shape: Annotated[list[Count], Field(max_length=8)]

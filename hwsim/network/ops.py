@@ -1,4 +1,4 @@
-"""The ops of the integer network: what each is, which rules it obeys, which type it yields.
+"""The ops of the integer network: their fields, their rules, the type that each yields.
 
 An op names its input tensors; the tensor it yields carries the op's own name. ``infer`` checks
 the op against its input types and returns the output type, whose width follows from the actual
@@ -26,7 +26,7 @@ OP_TYPES: dict[str, type[Op]] = {}
 class Op(ABC):
     """One node: ``name`` is unique in its network, ``inputs`` are names of earlier tensors.
 
-    A class that only shares what several ops have says so: ``class Base(Op, abstract=True)``.
+    A class that is only a base of several ops says so: ``class Base(Op, abstract=True)``.
     """
 
     name: str
@@ -119,8 +119,8 @@ def window_size(length: int, kernel: int, stride: int, pad: int) -> int:
 class Weighted(Op, abstract=True):
     """Shared fields of ops that sum weighted inputs; the subclasses add them as their own.
 
-    weight: [outputs, inputs, ...], integers. alphabet: that all weights are in (a pruned slice of
-    a multiplexer convolution has weight 0 besides).
+    weight: [outputs, inputs, ...], integers. alphabet: contains all weights (and a pruned slice of
+    a multiplexer convolution has weight 0).
     """
 
     weight: np.ndarray

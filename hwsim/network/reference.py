@@ -14,7 +14,7 @@ from hwsim.network.network import INPUT, Network
 def check_input(network: Network, x: np.ndarray) -> np.ndarray:
     """Return ``x`` as an integer array [images, channels, height, width] of its own type.
 
-    A single image without the leading axis is accepted and gains one. Raises NetworkError when
+    A single image without the leading axis is accepted and gains this axis. Raises NetworkError if
     shape, type or range is not the network's.
     """
     array = np.asarray(x)
@@ -39,7 +39,7 @@ def evaluate(network: Network, x: np.ndarray) -> dict[str, np.ndarray]:
     """Every tensor of the network for the images ``x`` [images, channels, height, width].
 
     Returns name -> int64 [images, channels, height, width], the input included. Raises
-    NetworkError when ``x`` has another shape, is not of integers or leaves the input range.
+    NetworkError if ``x`` has another shape, no integers, or values out of the input range.
     """
     tensors = {INPUT: check_input(network, x).astype(np.int64)}
     for op in network.ops:

@@ -1,7 +1,7 @@
 """``.hwnet`` files: one JSON header and the weight arrays in a safetensors container.
 
 The header travels as the safetensors metadata entry ``hwsim``; arrays are named
-``<op>.<field>``. ``content_hash`` covers header and arrays, so an edited file is noticed.
+``<op>.<field>``. ``content_hash`` covers header and arrays, so an edited file is detected.
 Loading parses data only and never executes anything.
 """
 
@@ -109,7 +109,7 @@ def network_hash(network: Network) -> str:
 
 
 def save(network: Network, path: Path | str) -> None:
-    """Write ``network`` to ``path`` in one step: the file is whole or is not there."""
+    """Write ``network`` to ``path`` in one step: the file is whole, or it does not exist."""
     path = Path(path)
     header, arrays = _header(network), _arrays(network)
     header["content_hash"] = _digest(header, arrays)

@@ -11,7 +11,7 @@ from hwsim.network.codes import WeightCode
 
 
 def describe(network: Network) -> dict[str, Any]:
-    """Everything about ``network`` that ``hwsim inspect`` prints, as plain JSON values."""
+    """The figures of ``network`` that ``hwsim inspect`` prints, as plain JSON values."""
     ops = [_describe_op(network, op.name) for op in network]
     return {
         "name": network.name,

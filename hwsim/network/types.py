@@ -14,7 +14,7 @@ MAX_BITS = 32
 """Widest tensor the network may hold; the executor and the RTL rely on it."""
 
 MAX_SIZE = (1 << 31) - 1
-"""Most values of a tensor: 16 GiB as NumPy holds them."""
+"""Largest number of values of a tensor: 16 GiB in NumPy."""
 
 
 def bits_for(lo: int, hi: int) -> tuple[int, bool]:
@@ -30,7 +30,7 @@ def bits_for(lo: int, hi: int) -> tuple[int, bool]:
 
 
 def tap_bits(taps: int) -> int:
-    """Bits that tell one of ``taps`` kernel positions; 0 where there is but one."""
+    """Bits that select one of ``taps`` kernel positions; 0 if there is only one."""
     return (taps - 1).bit_length()
 
 

@@ -33,13 +33,13 @@ from hwsim.version import __version__
 
 @dataclass(frozen=True)
 class CampaignPlan:
-    """What is measured of every study.
+    """The measurements of every study.
 
-    voltages: relative to vmin. rule: how many chips. loss: of the clean accuracy, that is
-    acceptable; goal: share of the chips that must lose no more, else it is asked of the mean.
-    refine: see ``measure_curve``. seed: of the first chip. sensitivity: whether to ask where errors
-    hurt, of the first study at the voltage next below its lowest. per_memory: whether to look for
-    a voltage for each memory of the first study.
+    voltages: relative to vmin. rule: number of chips. loss: acceptable loss of the clean accuracy.
+    goal: share of the chips that must lose no more than ``loss``; None: the mean must lose no more.
+    refine: see ``measure_curve``. seed: seed of the first chip. sensitivity: whether to measure
+    where errors hurt, for the first study, at the voltage next below its lowest. per_memory:
+    whether to search a voltage for each memory of the first study.
 
     Raises StatisticsError unless loss and goal lie between 0 and 1.
     """
@@ -57,14 +57,14 @@ class CampaignPlan:
         self.bound(1.0)
 
     def bound(self, clean: float) -> Bound:
-        """What is asked of chips where the accuracy without faults is ``clean``."""
+        """The bound for chips, if the accuracy without faults is ``clean``."""
         return Bound(clean, self.loss, self.goal)
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the inputs are called in the result. map, map_reads: files, where studies have a map;
-    map_shape: of its cells, as it was given.
+    """Names of the inputs in the result. map, map_reads: files, if studies have a map; map_shape:
+    shape of the map's cells, as it was given.
     """
 
     technology: str
@@ -84,10 +84,10 @@ def measure_faults(
     records: ChipRecords,
     progress: Progress,
 ) -> FaultsResult:
-    """Everything that ``faults.json`` holds.
+    """All figures of ``faults.json``.
 
-    studies: of one network and one set of images, which differ in protection. prices, clock_mhz:
-    of energy at nominal voltage. records: what was counted before.
+    studies: studies of one network and one set of images, which differ in protection. prices,
+    clock_mhz: for energy at nominal voltage. records: chips that were counted before.
     """
     first = studies[0]
     curves = [

@@ -21,7 +21,7 @@ _DIGITS = 6
 class CurvePoint:
     """Accuracies (0..1) of chips ``seed``, ``seed + 1``, ... at one voltage.
 
-    looks: how often their number could have been found to be enough (``StopRule.looks``).
+    looks: how often the stop rule could have stopped adding chips (``StopRule.looks``).
     """
 
     voltage_rel: float
@@ -31,15 +31,15 @@ class CurvePoint:
 
     @cached_property
     def accuracy(self) -> Estimate:
-        """Mean over the chips with its 95 % interval, of no width where no cell can fail."""
+        """Mean over the chips with its 95 % interval; the width is 0 if no cell can fail."""
         return self._exact(estimate(self.accuracies))
 
     def share(self, bound: Bound) -> Estimate:
-        """The yield with its 95 % interval, of no width where no cell can fail."""
+        """The yield with its 95 % interval; the width is 0 if no cell can fail."""
         return self._exact(bound.share(self.accuracies, self.looks))
 
     def kept(self, bound: Bound) -> bool | None:
-        """Whether the bound is kept; None where the interval of what is asked leaves it open."""
+        """Whether the bound is kept; None if the interval of the mean or yield leaves it open."""
         return bound.verdict(self.accuracy if bound.goal is None else self.share(bound))
 
     def _exact(self, found: Estimate) -> Estimate:
@@ -52,7 +52,7 @@ class CurvePoint:
 class VoltageCurve:
     """Accuracy against voltage.
 
-    points: ascending in voltage; the last is vmin, where nothing fails. bound: what is asked.
+    points: ascending in voltage; the last is vmin, where no cell fails. bound: the question.
     """
 
     points: tuple[CurvePoint, ...]
@@ -65,7 +65,7 @@ class VoltageCurve:
 
     @property
     def lowest(self) -> CurvePoint:
-        """The lowest voltage that is shown to be good enough, as are all higher ones measured."""
+        """The lowest voltage that, like all higher measured ones, is shown to be good enough."""
         for below, point in pairwise(reversed((None, *self.points))):
             assert below is not None
             if point is None or not point.kept(self.bound):
@@ -80,7 +80,7 @@ class VoltageCurve:
 
     @property
     def open(self) -> tuple[CurvePoint, ...]:
-        """Points from below ``lowest`` on, downwards, that so many chips leave undecided."""
+        """Points below ``lowest``, downwards, that the chips leave undecided."""
         below = self.points[: self.points.index(self.lowest)]
         return tuple(takewhile(lambda point: point.kept(self.bound) is None, reversed(below)))
 
@@ -100,9 +100,9 @@ def measure_curve(
     """Accuracy of ``study`` at ``voltages`` (relative to vmin) and at vmin.
 
     Chips are those of seeds ``seed``, ``seed + 1``, ...: the same at every voltage, in every
-    study. loss, goal: what is asked, see ``Bound``. refine: how often the interval between
-    the lowest voltage that is good enough and the next lower one is halved, and its middle
-    measured too. records: what was counted before, and where to keep what is counted now.
+    study. loss, goal: see ``Bound``. refine: how often the interval between the lowest voltage
+    that is good enough and the next lower one is halved; the middle is measured, too. records:
+    chips that were counted before; new counts are added.
 
     Raises VoltageError for a voltage outside the technology's data and StatisticsError unless
     loss and goal lie between 0 and 1, before anything is measured.
@@ -157,9 +157,9 @@ def accuracies(
     faults: Callable[[int], DesignFaults],
     bound: Bound | None = None,
 ) -> list[float]:
-    """Accuracy of chips ``seed``, ``seed + 1``, ... until ``rule`` is content about ``bound``.
+    """Accuracy of chips ``seed``, ``seed + 1``, ... until ``rule`` is satisfied about ``bound``.
 
-    faults: what fails on the chip of a seed. key: what its counts are recorded under.
+    faults: the faults on the chip of a seed. key: key of its counts in the records.
     """
     values: list[float] = []
     while not rule.done(values, bound):

@@ -26,12 +26,11 @@ class _Section(Document):
 
 
 class _Chips(_Section):
-    """What chips do at one supply.
+    """Accuracy of chips at one supply voltage.
 
     accuracy_low, accuracy_high: 95 % interval of the mean; accuracy_worst: of the worst chip.
     yield: share of chips that stay within the bound; yield_low, yield_high: its 95 % interval.
-    kept: whether the bound that is asked for, of mean or yield, is kept; null: it takes more chips
-    to say.
+    kept: whether the bound on mean or yield is shown to be kept; null: more chips are needed.
     """
 
     chips: Count
@@ -62,10 +61,11 @@ class VoltageRow(_Chips):
 class Method(_Section):
     """One protection.
 
-    lowest_voltage_rel: the lowest voltage that is shown to keep the bound, as are all higher ones;
-    next_lower_voltage_rel: the measured one below, which is not (null: none was measured).
-    undecided_voltages_rel: from there down, those that the chips leave open.
-    energy_saved_*: of the memories, there; accelerator_energy_saved_vs_nominal: of everything.
+    lowest_voltage_rel: the lowest voltage that, like all higher ones, is shown to keep the bound;
+    next_lower_voltage_rel: the measured voltage below, which is not (null: none was measured).
+    undecided_voltages_rel: the voltages from there down that the chips leave open.
+    energy_saved_*: saved by the memories at the lowest voltage;
+    accelerator_energy_saved_vs_nominal: the same as a share of the whole accelerator.
     check_bits_share: check bits per data bit. gates_share: energy of encoders and decoders as a
     share of the bare memories' at nominal voltage.
     """
@@ -94,7 +94,7 @@ class Method(_Section):
 
 
 class Difference(_Section):
-    """Accuracy of ``protection`` minus that of the first one on the same chips, 95 % interval."""
+    """Accuracy of ``protection`` minus accuracy of the first one, same chips, 95 % interval."""
 
     protection: Line
     voltage_rel: VoltageRel
@@ -116,7 +116,7 @@ class PartLoss(_Section):
 
 
 class SensitivityMap(_Section):
-    """What faults cost by place, at one voltage, with the first protection."""
+    """Loss by place of the faults, at one voltage, with the first protection."""
 
     voltage_rel: VoltageRel
     bit_error_rate: Share
@@ -136,7 +136,7 @@ class MemorySupply(_Section):
 
 
 class Supply(_Chips):
-    """What a choice of voltages yields; keys as in ``VoltageRow`` and ``Method``."""
+    """The result of a choice of voltages; keys as in ``VoltageRow`` and ``Method``."""
 
     energy_rel_vmin: float
     energy_rel_nominal: float
@@ -191,9 +191,10 @@ class CellMap(_Section):
 class FaultsResult(Method):
     """A measured network: the figures of the first protection, and those of ``others``.
 
-    within, yield_goal: what is asked: the mean over chips loses at most ``within``, or at least
-    this share of the chips does. looks: how often the number of chips could be found to be enough;
-    chips_most: at most so many; chips_needed: fewer show nothing, even where none loses anything.
+    within, yield_goal: the question: the mean over chips loses at most ``within``, or at least the
+    share ``yield_goal`` of the chips does. looks: how often the stop rule looks at the chips;
+    chips_most: the largest number of chips; chips_needed: fewer chips show nothing, even if no chip
+    loses anything.
     accuracy_clean: without faults; _low, _high: Wilson interval over the images. memory_energy:
     of bare accesses in a frame at nominal voltage, and its share of the accelerator's energy.
     """

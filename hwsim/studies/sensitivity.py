@@ -1,7 +1,7 @@
 """Where errors hurt: faults in one memory at a time, or in one bit of values at a time.
 
-All at one bit error rate, on the chips of the curve: what is left of a chip's faults is filtered,
-so a part fails exactly as it does when everything fails.
+All measurements are at one bit error rate, on the chips of the curve. The faults of a chip are
+filtered, so a part fails in the same cells as when all parts fail.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hwsim.studies.study import ChipRecords, Study
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What faults in one part cost. cells: how many it has; drop: of accuracy, over chips."""
+    """Loss by faults in one part. cells: number of its cells; drop: loss of accuracy over chips."""
 
     name: str
     cells: int
@@ -104,8 +104,8 @@ def bit_sensitivity(
 ) -> list[Sensitivity]:
     """Loss of accuracy when only one bit of all values of a role fails, for each role and bit.
 
-    Parts are called ``8-bit weight, bit 7``: what the value is (tap, weight, multiplier, bias,
-    or the role of the memory), and the bit, 0 being the lowest.
+    Parts have names like ``8-bit weight, bit 7``: the kind of value (tap, weight, multiplier, bias,
+    or the role of the memory), and the bit, with 0 as the lowest.
     """
     order = tuple(Role)
     found: dict[tuple[int, str, int, int], dict[str, np.ndarray]] = {}

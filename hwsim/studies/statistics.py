@@ -1,9 +1,9 @@
-"""How sure a mean over chips is, how sure a yield is, when to stop adding chips.
+"""Intervals of a mean over chips and of a yield, and a rule when to stop adding chips.
 
-Chips at low voltage are skewed: most lose nothing, one in a hundred loses everything. An interval
-made from the spread of the chips that happened to be drawn, Student's or a bootstrap's, is then
-far too short, for the chip that matters is mostly not among them. The intervals here suppose
-nothing but that chips are drawn independently and that accuracies lie in 0..1.
+The losses of chips at low voltage are skewed: most chips lose nothing, one in a hundred loses
+everything. An interval from the spread of the drawn chips (Student's interval, or a bootstrap) is
+then far too short, since most draws miss the chip that matters. The intervals here assume only that
+chips are drawn independently and that accuracies lie in 0..1.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hwsim.errors import HwsimError
 CONFIDENCE = 0.95
 
 LEAST, MOST = 70, 1120
-"""Chips at a voltage by default: at least, and at most."""
+"""Default numbers of chips at a voltage: the least, and the most."""
 
 _STAKES = (1 + np.cos(np.pi * (np.arange(1, 65) - 0.5) / 64)) / 2
 """Shares of the capital, 0..1, that bettors stake: quantiles of the arcsine distribution."""
@@ -31,7 +31,7 @@ _ROUNDING = 1e-7
 
 
 class StatisticsError(HwsimError):
-    """A figure cannot be estimated as asked; says what is allowed."""
+    """A figure cannot be estimated in this way; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def estimate(
     portfolio, so it ends nearly as if the best u had been known; the order of the chips plays no
     part.
 
-    It holds for every distribution, and at all numbers of chips at once: one may look at it after
-    each chip and stop when it pleases. Raises StatisticsError for fewer than two values and for
-    values out of range.
+    The interval holds for every distribution, and at all numbers of chips at once: a caller may
+    look at it after each chip and stop at any time. Raises StatisticsError for fewer than two
+    values and for values out of range.
     """
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or len(x) < 2:
@@ -118,10 +118,10 @@ def paired_difference(
 def share_of_chips(good: int, chips: int, looks: int = 1) -> Estimate:
     """A yield with the interval of Clopper and Pearson (Biometrika 26, 1934).
 
-    It is exact for a number of chips that was fixed beforehand. Where the interval is looked at
-    up to ``looks`` times, at numbers of chips fixed beforehand, to decide whether to go on, each
-    look has an equal part of the 5 % (Bonferroni). Raises StatisticsError unless 0 <= good <=
-    chips, chips >= 1.
+    The interval is exact for a number of chips that was fixed beforehand. If a rule looks at the
+    interval up to ``looks`` times, at numbers of chips fixed beforehand, to decide whether to add
+    chips, each look has an equal part of the 5 % (Bonferroni). Raises StatisticsError unless 0 <=
+    good <= chips, chips >= 1.
     """
     if not 0 <= good <= chips or chips < 1:
         raise StatisticsError(f"good must be 0..{chips} of at least 1 chip, not {good}")
@@ -132,12 +132,12 @@ def share_of_chips(good: int, chips: int, looks: int = 1) -> Estimate:
 
 
 def chips_for_yield(goal: float, looks: int = 1) -> int:
-    """Chips without a bad one that it takes until a yield of at least ``goal`` is shown."""
+    """Number of chips, all good, that are needed to show a yield of at least ``goal``."""
     return ceil(log((1 - CONFIDENCE) / looks / 2) / log(goal))
 
 
 def chips_for_mean(clean: float, loss: float) -> int:
-    """Chips without any loss that it takes until the mean is shown to lose at most ``loss``."""
+    """Number of chips, all without loss, that show that the mean loses at most ``loss``."""
 
     def shown(chips: int) -> bool:
         return estimate(np.full(chips, clean)).low >= clean - loss
@@ -154,7 +154,7 @@ def chips_for_mean(clean: float, loss: float) -> int:
 def share_of_images(right: int, images: int, confidence: float = CONFIDENCE) -> Estimate:
     """A share of test images with Wilson's score interval (JASA 22, 1927).
 
-    It says what accuracy on other images of the kind may be; chips are compared on the same
+    The interval is about the accuracy on other images of this kind. Chips are compared on the same
     images, where it plays no part. Raises StatisticsError unless 0 <= right <= images, images
     >= 1.
     """
@@ -172,10 +172,11 @@ def share_of_images(right: int, images: int, confidence: float = CONFIDENCE) -> 
 
 @dataclass(frozen=True)
 class Bound:
-    """What is asked of chips: to lose at most ``loss`` of the accuracy ``clean``, in the mean.
+    """The question about chips: do they lose at most ``loss`` of the accuracy ``clean``?
 
-    goal: None, or the share of chips that must each stay within the bound, whatever the others
-    lose: a yield. Raises StatisticsError unless loss and goal lie between 0 and 1.
+    goal: None: the question is about the mean. Otherwise it is about the yield: this share of chips
+    must each stay within the bound, and the loss of the others does not matter. Raises
+    StatisticsError unless loss and goal lie between 0 and 1.
     """
 
     clean: float
@@ -191,25 +192,25 @@ class Bound:
             raise StatisticsError(f"a yield must be between 0 and 1, not {self.goal:g}")
 
     def share(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> Estimate:
-        """The yield: share of chips, of accuracies ``values``, that stay within the bound."""
+        """The yield: share of the chips with accuracies ``values`` that stay within the bound."""
         lost = self.clean - np.asarray(values, np.float64)
         return share_of_chips(int((lost <= self.loss + _ROUNDING).sum()), len(lost), looks)
 
     def asked(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> Estimate:
-        """What decides: the yield where there is a goal, else the mean."""
+        """The figure that decides: the yield if there is a goal, otherwise the mean."""
         return estimate(values) if self.goal is None else self.share(values, looks)
 
     def kept(self, values: Sequence[float] | np.ndarray, looks: int = 1) -> bool | None:
-        """Whether the bound is kept; None where the interval leaves it open."""
+        """Whether the bound is kept; None if the interval leaves it open."""
         return self.verdict(self.asked(values, looks))
 
     def verdict(self, found: Estimate) -> bool | None:
-        """Whether the bound is kept, given what decides; None where its interval leaves it open."""
+        """Whether the bound is kept, given the deciding figure; None if it stays open."""
         least = self.clean - self.loss if self.goal is None else self.goal
         return True if found.low >= least else False if found.high < least else None
 
     def chips(self, looks: int = 1) -> int:
-        """Chips that it takes at least, when none loses anything, until the bound is shown kept."""
+        """Least number of chips, none of which loses anything, that shows the bound to be kept."""
         if self.goal is None:
             return chips_for_mean(self.clean, self.loss)
         return chips_for_yield(self.goal, looks)
@@ -219,9 +220,10 @@ class Bound:
 class StopRule:
     """Chips are added, from ``least`` to ``most``, until they are enough; 2 <= least <= most.
 
-    With a width: until the interval of what is asked is no wider. Without: until it decides
-    whether the bound is kept. It is looked at after ``least`` chips, then after twice as many, and
-    so on, for a yield's interval must know beforehand how often.
+    With a width: until the interval of the deciding figure is no wider. Without a width: until the
+    interval decides whether the bound is kept. The rule looks at the interval after ``least``
+    chips, then after twice as many, and so on, since a yield's interval must know the number of
+    looks beforehand.
     """
 
     least: int = LEAST
@@ -238,7 +240,7 @@ class StopRule:
 
     @classmethod
     def fixed(cls, chips: int) -> StopRule:
-        """So many chips, whatever they say."""
+        """A fixed number of chips, whatever their accuracy."""
         return cls(chips, chips)
 
     @property
@@ -253,7 +255,7 @@ class StopRule:
     def done(self, values: Sequence[float] | np.ndarray, bound: Bound | None = None) -> bool:
         """Whether ``values``, one a chip, are enough to decide on ``bound`` or narrow enough.
 
-        Where nothing is asked, the least number of chips is.
+        Without a bound, the least number of chips is enough.
         """
         looks = self.looks
         if len(values) >= self.most or len(values) not in looks:

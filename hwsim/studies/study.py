@@ -1,7 +1,7 @@
-"""What is measured: a network on an accelerator whose memories fail, asked the same images.
+"""A network on an accelerator whose memories fail, evaluated on the same images for every chip.
 
-Chips are numbered by their seeds, so every question is asked of the same chips. Answers are
-counted once: ``ChipRecords`` keeps them in a file, and what was interrupted goes on where it was.
+The seed of a chip is its number, so all measurements use the same chips. Each chip is counted once:
+``ChipRecords`` keeps the counts in a file, and an interrupted measurement continues from them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from hwsim.sources import code_hash
 from hwsim.version import __version__
 
 _LIMIT = 1 << 30
-"""Bytes of a file of records."""
+"""Largest number of bytes of a file of records."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +53,7 @@ class Study:
     after another from a cell on that n picks, repeated as often as it takes.
 
     Raises NetworkError for a network without ArgMax and for images that do not fit, ChipError for
-    unknown memories and where none has cells.
+    unknown memories and if no memory has cells.
     """
 
     pipeline: Pipeline
@@ -100,13 +100,13 @@ class Study:
         return self.spatial or Spatial()
 
     def chip(self, seed: int) -> FaultSource:
-        """The chip of a seed."""
+        """The chip with this seed."""
         if self.map is None:
             return Chip(self.technology, seed, self.spatial)
         return self.map.laid_out(self.shapes, seed)
 
     def faults(self, seed: int, probability: float | Mapping[str, float]) -> DesignFaults:
-        """The faults of a chip at a bit error rate; by name: of the memories that fail then."""
+        """The faults of a chip at a bit error rate, or at a rate for each memory by name."""
         chip = self.chip(seed)
         return design_faults(
             self.pipeline, chip, probability, self.memories, protection=self.protection
@@ -117,7 +117,7 @@ class Study:
         return probability if self.map is None else self.map.share(probability)
 
     def right(self, faults: DesignFaults) -> int:
-        """Right answers with ``faults``; the same cells, as at two voltages, are asked once."""
+        """Right answers with ``faults``; equal sets of failing cells are evaluated once."""
         if not len(faults):
             return self.clean
         cells = _cells(faults)
@@ -127,7 +127,7 @@ class Study:
 
     @cached_property
     def _answered(self) -> dict[bytes, int]:
-        """Right answers by what fails."""
+        """Right answers by hash of the failing cells."""
         return {}
 
     def _right(self, answers: np.ndarray) -> int:
@@ -184,8 +184,8 @@ def _cells(faults: DesignFaults) -> bytes:
 class ChipRecords:
     """Right answers that were counted before: a line of JSON each, or in memory only.
 
-    A line that is no whole record, as an interruption may leave at the end, is as if it were not
-    there. Raises OutputError when the file cannot be read or written.
+    An incomplete line, which an interruption may leave at the end, is ignored. Raises OutputError
+    if the file cannot be read or written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -206,7 +206,7 @@ class ChipRecords:
         return self._right.get((key, seed))
 
     def add(self, key: str, seed: int, right: int) -> None:
-        """Keep a count; it is in the file when this returns."""
+        """Keep a count; the file has it when this method returns."""
         self._right[key, seed] = right
         if self.path is None:
             return

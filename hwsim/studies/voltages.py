@@ -10,9 +10,10 @@ In a small memory faults are rare: most chips have none, one in a hundred loses 
 few chips do not show it. So a loss counts at higher levels too, in proportion to the error rates,
 as it does where faults strike one at a time. What saves little energy is then not put at risk.
 
-A search goes by few chips, which show nothing: what is taken has a margin, and no interval. And the
-winner looks better than it is, for it was chosen to suit the chips and images that it was measured
-on. ``judge_voltages`` measures it on others (``halves``), as many as it takes.
+A search uses few chips, which show nothing: its choice has a margin, and no interval. The winner
+also looks better than it is, since it was chosen to suit the chips and images of the search.
+``judge_voltages`` measures the winner on other images (``halves``) and on as many other chips as
+the answer needs.
 """
 
 from __future__ import annotations
@@ -87,8 +88,8 @@ def search_voltages(
     """Voltages for the memories of ``energies`` (pJ of a frame's accesses at one voltage, > 0).
 
     levels: voltages relative to vmin to choose from, at most 1; 1.0 is added. chips: seeds
-    ``seed`` ...; judge the result on others. records: what was counted before, and where to keep
-    what is counted now. Raises StatisticsError for fewer than 2 chips or a loss outside 0..1,
+    ``seed`` ...; judge the result on other chips. records: chips that were counted before; new
+    counts are added. Raises StatisticsError for fewer than 2 chips or a loss outside 0..1,
     VoltageError for a level outside the technology's data.
     """
     rule = StopRule.fixed(chips)
@@ -129,11 +130,11 @@ def judge_voltages(
     records: ChipRecords | None = None,
     progress: Progress | None = None,
 ) -> CurvePoint:
-    """What chips do with the named memories at these voltages (relative to vmin), others at vmin.
+    """Accuracy of chips with the named memories at these voltages, and all others at vmin.
 
-    Over chips ``seed`` ... until ``rule`` is content about ``bound``. Voltage and error rate of
-    the point are the lowest voltage's. Raises VoltageError for a voltage outside the technology's
-    data.
+    Voltages are relative to vmin. Chips ``seed`` ... are added until ``rule`` is satisfied about
+    ``bound``. Voltage and error rate of the point belong to the lowest voltage. Raises VoltageError
+    for a voltage outside the technology's data.
     """
     records = ChipRecords() if records is None else records
     lowest = min(voltages.values(), default=1.0)

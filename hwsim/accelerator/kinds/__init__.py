@@ -1,4 +1,4 @@
-"""The kinds of stages: one record each, and no other place that tells them apart."""
+"""The kinds of stages: one record for each. No other code tells the kinds apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS: dict[str, StageKind] = {
 
 
 def kind_of(op: Op) -> StageKind:
-    """The kind of stage that does ``op``; raises MappingError when no kind takes it."""
+    """The kind of stage for ``op``; raises MappingError if no kind takes it."""
     for kind in KINDS.values():
         if kind.takes(op):
             return kind

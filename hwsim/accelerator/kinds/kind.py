@@ -1,4 +1,4 @@
-"""What hwsim knows of a kind of stage: one record, whose fields all others ask."""
+"""All that hwsim knows about a kind of stage: one record, which all other code reads."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Window(Enum):
 
 
 class Accumulator(Enum):
-    """What registers a stage adds up in, or compares with, over several steps."""
+    """Registers in which a stage adds up, or compares, over several steps."""
 
     NONE = "none"
     """None: a step yields its results. The best-so-far of an ArgMax does not count."""
@@ -40,20 +40,20 @@ class Accumulator(Enum):
 class StageKind:
     """A kind of stage. Every field must be given, so a kind that lacks one cannot be.
 
-    name: in files and in the record ``KINDS``. words: what stages of this kind do, for people.
-    colour: of its boxes in drawings, a number of the report's palette.
-    takes: whether the stage of this op is of this kind; kinds that hwsim puts between stages take
+    name: name in files and in the record ``KINDS``. words: work of these stages, for people.
+    colour: colour of its boxes in drawings, a number of the report's palette.
+    takes: whether the stage of this op is of this kind; kinds that hwsim adds between stages take
     no op.
-    takes_rider: a Requantize that alone reads what the op yields is done at the stage's end.
+    takes_rider: a Requantize that alone reads the op's tensor is done at the stage's end.
     reads_flat: whether the op may read a flattened map, which streams pixel by pixel.
     keeps_flat: the output of a flattened map is a flattened map.
     by_pe: output lanes are folded by ``pe``; all other kinds work channel by channel.
-    output_lanes: lanes that leave, from fold and input.
-    window: where the input is kept. accumulator: what sums are kept in.
+    output_lanes: number of output lanes, from fold and input.
+    window: where the input is kept. accumulator: where sums are kept.
     timing: the timing contract, from op, fold, input, output, and cycles of the requantizer that
     rides at the end; the input ring has one kernel height. Raises MappingError for an op that
     cannot be mapped.
-    operations: those of the datapath in a frame, without turning the window and requantizing.
+    operations: operations of the datapath in a frame, without turning the window and requantizing.
 
     The RTL of a kind is ``STAGES`` in ``hwsim.rtl.accelerator``.
     """
