@@ -14,7 +14,7 @@ from hwsim.network import INPUT, Add, Op, Requantize
 
 @dataclass(frozen=True)
 class Chain:
-    """Ops of one step: ``last(first(head) + inner(other))``; every op except ``head`` may be missing.
+    """Ops of one step: ``last(first(head) + inner(other))``; all except ``head`` are optional.
 
     head: any op; other ops follow only a head that is in TERMS or has a register. first,
     inner, last: the requantizers; a Requantize at the head is its own ``first``. add, other: the
