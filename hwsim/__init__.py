@@ -1,6 +1,6 @@
 """hwsim: co-design of small CNNs and their hardware.
 
-The names of ``__all__`` are what a notebook needs (docs/api.md). Each is imported from its module
+A notebook needs the names of ``__all__`` (docs/api.md). Each is imported from its module
 when it is first used, so that ``import hwsim`` takes no time, and torch and Amaranth are needed by
 those names only that use them.
 """

@@ -18,7 +18,7 @@ from hwsim.jit import njit
 
 
 def read_cells(stored: Any, keep: Any, flip: Any) -> Any:
-    """What cells read, bit by bit: of integers, NumPy arrays, torch tensors or Amaranth values.
+    """The bits that cells read: integers, NumPy arrays, torch tensors or Amaranth values.
 
     stored: what the cells hold. keep, flip: their masks; see the table in the module text.
     """

@@ -1,4 +1,4 @@
-"""What a design costs: a ledger of entries, and on what each quantity rests.
+"""The costs of a design: a ledger of entries, and a basis for each quantity.
 
 Energy is one quantity, area, time and memory of a board are others. All are entered alike, so that
 whoever sums, compares or draws them need not know what they are.
@@ -19,7 +19,7 @@ BasisKind = Literal["exact", "measured", "model", "assumed"]
 
 
 class Basis(Document):
-    """On what a number rests.
+    """The basis of a number.
 
     kind: ``exact`` follows from the design and holds for what is built of it; ``measured`` was
     observed; ``model`` is computed with constants that were measured elsewhere; ``assumed`` was

@@ -14,7 +14,7 @@ class HwsimWarning(UserWarning):
 
 
 class ConfigError(HwsimError):
-    """A configuration file is wrong; the text names file, key and what is allowed."""
+    """A configuration file is wrong; the text names the file, the key and the allowed values."""
 
     def __init__(self, message: str, *, file: Path | str | None = None, key: str | None = None):
         self.file = None if file is None else str(file)

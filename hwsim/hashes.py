@@ -1,4 +1,4 @@
-"""Hashes of what a result depends on."""
+"""Hashes of the things on which a result depends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The schema of ``train/history.json``: what became of each epoch of a training."""
+"""The schema of ``train/history.json``: figures of each epoch of a training."""
 
 from __future__ import annotations
 

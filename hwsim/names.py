@@ -1,4 +1,4 @@
-"""Names: what may be one, and how one is written where it could mean more than itself.
+"""Names: their rules, and how to write them where a tool could take them for code.
 
 Two rules. The name of an op is an ASCII identifier, because it becomes part of names in Verilog,
 C++ and Python. The name of a network is one line of printable text, because it is only ever
@@ -46,7 +46,7 @@ def is_line(text: object) -> bool:
 
 
 def printable(text: str, most: int = LONGEST_LINE) -> str:
-    """``text`` for a terminal: what is not printable is escaped, and a middle too long left out."""
+    """``text`` for a terminal: unprintable characters are escaped, a long middle is left out."""
     if len(text) > most:
         text = f"{text[: most // 2]}[...]{text[-most // 4 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

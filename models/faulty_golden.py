@@ -1,4 +1,4 @@
-"""Golden model of an accelerator with faulty memories, in PyTorch, apart from the NumPy evaluation.
+"""Golden model of an accelerator with faulty memories, in PyTorch; shares no NumPy evaluation.
 
 Errors that always occur are put into weights, constants and streams, and the ops of the golden
 model do the rest. Where errors depend on the access, or where partial sums are read back with
@@ -55,7 +55,7 @@ class FaultyGolden:
             self._put_constants(stage)
 
     def run(self, x: Tensor, first_frame: int = 0) -> Tensor:
-        """What leaves the accelerator, int64; ``x`` as ``GoldenNetwork``, from frame first_frame.
+        """The accelerator's output, int64; ``x`` as in ``GoldenNetwork``, from frame first_frame.
 
         Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
         """
@@ -117,7 +117,7 @@ class FaultyGolden:
     # -- stages ------------------------------------------------------------------------------------
 
     def _stage(self, stage: Stage, inputs: list[Tensor], first: int) -> tuple[Tensor, Tensor]:
-        """What the op yields before the requantizer, and what the stage yields."""
+        """The output of the op before the requantizer, and the output of the stage."""
         op, x = stage.op, inputs[0]
         window = self.faults.of(stage.name, Role.WINDOW)
         if stage.kind is RESIZE:

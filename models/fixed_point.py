@@ -1,4 +1,4 @@
-"""From real multipliers to integers: what a ``Requantize`` computes, with a stated precision.
+"""From real multipliers to the integers of a ``Requantize``, with a stated precision.
 
 All is done in fractions, so that the bounds below hold exactly. Let ``v(x) = x * multiplier +
 bias + 1/2`` be the exact value of a channel, ``v'(x)`` that of its integers, and ``[lo, hi + 1]``

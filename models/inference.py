@@ -1,4 +1,4 @@
-"""What a model reads, and the labels that it gives."""
+"""The inputs that a model reads, and the labels that it gives."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def to_device(masks: Masks, device: torch.device | str) -> DeviceMasks:
 
 
 def inject(tensor: Tensor, masks: Masks | DeviceMasks) -> Tensor:
-    """Let ``tensor`` be read with errors, in place; returns what was stored, for ``undo``.
+    """Put errors into ``tensor``, in place; returns the stored values, for ``undo``.
 
     tensor: contiguous, of 8 or 16 bit integers, one element per word. masks: as made for an
     array of that type; ``DeviceMasks`` need no copy to the device each time. Returns a tensor of
@@ -65,7 +65,7 @@ def inject(tensor: Tensor, masks: Masks | DeviceMasks) -> Tensor:
 
 
 def undo(tensor: Tensor, masks: Masks | DeviceMasks, stored: Tensor) -> None:
-    """Put back what ``inject`` returned."""
+    """Put the stored values back that ``inject`` returned."""
     if tensor.device.type in _SHARED:
         plain = masks.masks if isinstance(masks, DeviceMasks) else masks
         arrays.undo(_array(tensor), plain, stored.numpy())

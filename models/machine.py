@@ -1,4 +1,4 @@
-"""What a training ran on, as far as it decides how floating point sums are rounded."""
+"""The machine of a training, as far as it decides how floating point sums are rounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where quantized values are stored between quantizer and arithmetic: the place errors strike.
+"""The memory between quantizer and arithmetic: the place where errors strike.
 
 A layer passes its integers through a ``Memory``. Healthy, it is the identity; with errors, the
 integers become code words, bits of the words change, and what the words then stand for goes on,
@@ -42,7 +42,7 @@ class Coding(Protocol):
 
 
 class Errors(Protocol):
-    """What happens to the words of a memory."""
+    """The changes that errors make to the words of a memory."""
 
     def coding(self, memory: Memory, name: str) -> Coding:
         """How ``memory``, which is called ``name``, stores its integers; by default its own way."""

@@ -1,4 +1,4 @@
-"""The integer network that a configuration leads to, before anything is trained."""
+"""The integer network of a configuration, before any training."""
 
 from __future__ import annotations
 

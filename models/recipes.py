@@ -1,4 +1,4 @@
-"""How errors are trained against, and how a model is judged under them."""
+"""Recipes for training against errors, and for judging a model with errors."""
 
 from __future__ import annotations
 

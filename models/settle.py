@@ -1,4 +1,4 @@
-"""Batch-norm statistics that belong to the weights as they are.
+"""Batch-norm statistics for the present weights.
 
 Running averages trail the weights, and binary weights that flip move them far: at the end of a
 training they describe a network that is no more. ``settle_statistics`` measures them anew.

@@ -1,4 +1,4 @@
-"""What this machine is good at in training, and how its memory is best kept."""
+"""Settings for fast training on this machine: number formats, and memory that is kept."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class StoredWeight(nn.Module):
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """What ``store_weights`` did.
+    """The result of ``store_weights``.
 
     model: as it was given, its weights stored. bits: of a word. words: number of words by name
     of memory. left_out: matrices that are not stored, by name, and why.
@@ -266,7 +266,7 @@ _RANGES = "activation_range"
 
 
 class StoredActivation:
-    """Quantizes what a module yields to ``bits`` bits and passes it through a memory.
+    """Quantizes the output of a module to ``bits`` bits and passes it through a memory.
 
     Coded without sign between the smallest and the largest value seen (running averages of both,
     taken in training mode; under errors only where norms follow too). A module that is called at
@@ -326,7 +326,7 @@ class StoredActivation:
 def store_activations(
     model: nn.Module, bits: int = 8, *, layers: tuple[type[nn.Module], ...] = ACTIVATIONS
 ) -> nn.Module:
-    """Let what ``layers`` in ``model`` yield be quantized and stored; returns the model.
+    """Quantize and store the outputs of ``layers`` in ``model``; returns the model.
 
     bits: 1..16. The first dimension of what they yield is that of the images. A module called at
     several places in one pass of ``model`` has a range and a memory for each. Functions
@@ -398,7 +398,7 @@ def _fit_ranges(layer: nn.Module, state: dict[str, Any], prefix: str, *rest: obj
 
 @torch.no_grad()
 def remove_memories(model: nn.Module, *, quantized: bool = False) -> nn.Module:
-    """Take away what ``store_weights`` and ``store_activations`` added; returns the model.
+    """Remove all that ``store_weights`` and ``store_activations`` added; returns the model.
 
     The module is as before, with its float weights as they are now, or with their ``quantized``
     values. Layers of hwsim keep the memories that they are made with. Raises FaultModelError for

@@ -231,7 +231,7 @@ class _Run:
         return self.config.beta_start * (self.config.beta_end / self.config.beta_start) ** share
 
     def fit(self, title: str) -> Fit:
-        """Train what the checkpoint lacks; returns the finished network in eval mode."""
+        """Train the epochs that the checkpoint lacks; returns the finished network in eval mode."""
         self._resume()
         done = len(self.history)
         # On a GPU, the fastest convolution algorithms add in an order that varies.

@@ -1,4 +1,4 @@
-"""The bench around an emitted accelerator: offers, takes and measures without Python's help.
+"""The bench around an emitted accelerator: it offers, takes and measures without Python's help.
 
 All that happens in a clock cycle happens here, in hardware, so that a simulator runs at full
 speed; the cocotb side (``cosim``) only refills the stimulus every few dozen beats.

@@ -1,4 +1,4 @@
-"""Stage controllers: when a step starts, which one it is, and which input it releases.
+"""Stage controllers: when a step starts, the number of the step, the input that it releases.
 
 Both controllers implement ``hwsim.accelerator.timing.Timing`` and nothing else decides when a
 stage works.

@@ -1,4 +1,4 @@
-"""The folder that a generated accelerator lives in: Verilog, manifest, network, test vectors."""
+"""The folder of a generated accelerator: Verilog, manifest, network, test vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a failed run to the first wrong value or figure, in words a designer can act on."""
+"""From a failed run to the first wrong value or figure, in words that help a designer."""
 
 from __future__ import annotations
 

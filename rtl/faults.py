@@ -1,4 +1,4 @@
-"""Failing cells in hardware: what a faulty memory reads, for fault-injection builds.
+"""Failing cells in hardware: the values that a faulty memory reads, for fault-injection builds.
 
 What a memory reads passes through ``add_errors`` on its way to the datapath, in the cycle in which
 it is there, so nothing moves. Only ``hwsim.rtl.memory`` calls this module.

@@ -1,4 +1,4 @@
-"""What the cocotb tests are told to do: the stimulus of each run, and what must come of it."""
+"""The job of the cocotb tests: the stimulus of each run, and the expected results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the Verilog of a folder is what hwsim writes, and what becomes of it when it is not.
+"""Whether hwsim wrote the Verilog of a folder, and the treatment of other Verilog.
 
 Verilog is code: a simulator does what it says. The folder's is trusted only when the pipeline
 that the folder describes gives exactly this text, written anew. That takes as long as writing it,

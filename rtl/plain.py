@@ -1,4 +1,4 @@
-"""Verilog of unknown origin: read as data, and given to tools only when nothing in it can act.
+"""Verilog of unknown origin: read as data, and given to tools only if nothing in it can act.
 
 A simulator executes what it reads: ``$system``, ``$c``, DPI imports, files that ``$readmemh`` or
 an include name. ``plain`` lets through what describes hardware and refuses everything else. What

@@ -1,4 +1,4 @@
-"""The runs of a verification: who pauses when, and the proof that it disturbs.
+"""The runs of a verification: their pauses and refusals, and the proof that these disturb.
 
 Every run is solved by the cycle model before it is simulated, disturbed and undisturbed, so that
 a disturbance that would change nothing is known for what it is.

@@ -11,7 +11,7 @@ from hwsim.accelerator.timing import Timing
 from hwsim.jit import njit
 
 MULTIPLES = (1, 2, 4)
-"""Heights that a ring can have, in kernel heights: its banks hold so many rows each."""
+"""Possible heights of a ring, in kernel heights: the number of rows of each bank."""
 
 FRAMES = 16
 

@@ -1,4 +1,4 @@
-"""Who works when, as a picture: one row per stage, the share of each bin's cycles as height."""
+"""The activity of stages as a picture: one row per stage, the share of each bin as height."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an experiment's folder holds for its report."""
+"""The content of an experiment's folder, for its report."""
 
 from __future__ import annotations
 

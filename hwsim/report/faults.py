@@ -1,4 +1,4 @@
-"""What ``hwsim faults`` found: a section of the report, or a page of its own."""
+"""The results of ``hwsim faults``: a section of the report, or a page of its own."""
 
 from __future__ import annotations
 

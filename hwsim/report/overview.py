@@ -1,4 +1,4 @@
-"""Pipeline and activity in one picture: each stage with what it does while a frame passes."""
+"""Pipeline and activity in one picture: each stage with its activity while a frame passes."""
 
 from __future__ import annotations
 

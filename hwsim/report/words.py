@@ -1,4 +1,4 @@
-"""How stages and their lanes are put into words."""
+"""Words for stages and their lanes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The experiment runner: stages that are not redone when nothing changed."""
+"""The experiment runner: a stage runs again only if its inputs or its code changed."""
 
 from hwsim.run.engine import ExperimentStage, StageReport, StageRun, run_stages
 from hwsim.run.workspace import Workspace

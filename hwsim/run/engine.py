@@ -1,4 +1,4 @@
-"""Stages in order: each is done when what it depends on changed, and is taken over otherwise."""
+"""Stages in order: a stage is done if its inputs or its code changed, otherwise it is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class StageRun:
-    """What a stage gets: the configuration, where to read and to write, whom to tell.
+    """The arguments of a stage: the configuration, folders to read and to write, progress.
 
     folder: the experiment's folder with the outputs of earlier stages, to read.
     work: the folder to write this stage's outputs to.
@@ -70,7 +70,7 @@ class ExperimentStage:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What became of a stage: ``seconds`` is the time of the run whose outputs are there."""
+    """The outcome of a stage: ``seconds`` is the time of the run that made the outputs."""
 
     name: str
     cached: bool

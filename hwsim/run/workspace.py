@@ -50,7 +50,7 @@ class StageRecord(Document):
 
 
 class State(Document):
-    """What ``state.json`` holds."""
+    """The content of ``state.json``."""
 
     format: Version1
     experiment: Line
@@ -58,7 +58,7 @@ class State(Document):
 
 
 class StageOutputs(Protocol):
-    """What a workspace has to know of a stage."""
+    """All that a workspace has to know about a stage."""
 
     @property
     def name(self) -> str: ...
@@ -179,7 +179,7 @@ class Workspace:
         return dict(self._stages[stage].outputs)
 
     def figures(self, stage: str) -> dict[str, Any]:
-        """What a finished stage reported."""
+        """The figures that a finished stage reported."""
         return dict(self._stages[stage].figures)
 
     def seconds(self, stage: str) -> float:
@@ -207,7 +207,7 @@ class Workspace:
         return work
 
     def abandon(self, stage: str) -> None:
-        """Remove what an unfinished stage wrote."""
+        """Remove the outputs of an unfinished stage."""
         remove(self._work(stage))
 
     def finish(
