@@ -394,8 +394,8 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "low.json"),
-            "--voltage: low.json: cannot be read (No such file or directory) (run hwsim faults again "
-            "if another version wrote it)",
+            "--voltage: low.json: cannot be read (No such file or directory) (run hwsim faults "
+            "again if another version wrote it)",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.8", "--map", "cells.npy"),

@@ -106,7 +106,7 @@ class ChipOptions:
     """The faulty chip of ``hwsim generate``, as the options say it; None: not said."""
 
     technology: Annotated[
-        str | None, typer.Option(help="Memories fail: YAML file or shipped technology.")
+        str | None, typer.Option(help="Let memories fail: a shipped technology, or a YAML file.")
     ] = None
     voltage: Annotated[
         str | None,
@@ -116,21 +116,22 @@ class ChipOptions:
             "roles, all others at vmin; or the faults.json of hwsim faults, which says all this.",
         ),
     ] = None
-    chip: Annotated[int | None, typer.Option(min=0, help="Seed: which cells fail; default 0.")] = (
-        None
-    )
+    chip: Annotated[
+        int | None, typer.Option(min=0, help="Number of the chip whose cells fail. Default: 0.")
+    ] = None
     cells: CellOptions = field(default_factory=CellOptions)
     protection: Annotated[
         str | None,
         typer.Option(
-            metavar="P", help="Of weights and constants: none, parity, secded, ...; default: none."
+            metavar="P",
+            help="Protection of weights and constants: none, parity, ... Default: none.",
         ),
     ] = None
     faulty: Annotated[
         str | None,
         typer.Option(
             metavar="MEMORIES",
-            help="Which memories fail: roles or names, separated by commas; default: all.",
+            help="Memories that fail: roles or names, separated by commas. Default: all.",
         ),
     ] = None
 
