@@ -19,15 +19,15 @@ FOREVER = 1 << 62
 
 
 class DeadlockError(HwsimError):
-    """The pipeline stops for good with these FIFO depths; names the FIFOs that are full."""
+    """The pipeline stops for ever with these FIFO depths; the text names the full FIFOs."""
 
 
 @dataclass(frozen=True)
 class StageCycles:
-    """What one stage did in the ``total_cycles`` of a run.
+    """Cycles of one stage in the ``total_cycles`` of a run.
 
-    busy: a step started; blocked: data was there but no room in an output FIFO; starved: the
-    rest. accepted: beats taken in.
+    busy: a step started; blocked: data was there, but no room in an output FIFO; starved: all other
+    cycles. accepted: beats taken in.
     """
 
     name: str
@@ -154,11 +154,11 @@ def simulate(
 ) -> CycleReport:
     """Run ``frames`` frames back to back.
 
-    gaps[j]: idle cycles of the source between input beats j-1 and j (before the first beat for
-    j = 0); stalls[t]: cycles for which the sink refuses output beat t, counted from the cycle in
-    which it is offered. Both repeat cyclically; None means none. What the sink's ready does while
-    nothing is offered changes no date. Raises DeadlockError when the FIFO depths stop the pipeline,
-    ValueError for fewer than 1 frame or negative gaps.
+    gaps[j]: idle cycles of the source between input beats j-1 and j (before the first beat for j =
+    0); stalls[t]: cycles for which the sink refuses output beat t, counted from the cycle in which
+    it is offered. Both repeat cyclically; None means no gaps, or no stalls. The sink's ready
+    changes no date while nothing is offered. Raises DeadlockError if the FIFO depths stop the
+    pipeline, ValueError for fewer than 1 frame or negative gaps.
     """
     if frames < 1:
         raise ValueError(f"frames must be >= 1, not {frames}")
@@ -242,7 +242,7 @@ def run_solver(
             for fifo, level in zip(pipeline.fifos, inside, strict=True)
             if level == fifo.depth
         ]
-        raise DeadlockError(f"deadlock: full are {', '.join(full)}; make them deeper")
+        raise DeadlockError(f"deadlock: these FIFOs are full: {', '.join(full)}; make them deeper")
     # A chain that ended before an edge has done by then all that it ever did.
     ended = np.arange(len(ascending)) >= chains[:, k.EDGE, np.newaxis]
     trace = np.where(ended[:, :, np.newaxis], chains[:, np.newaxis, [k.BUSY, k.BLOCKED]], trace)
