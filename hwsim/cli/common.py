@@ -165,6 +165,7 @@ def takes_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**values, **made)
 
     call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return call
 
 

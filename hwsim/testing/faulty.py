@@ -29,6 +29,8 @@ KINDS = {
     "transient_flip": FaultModel(kind="flip", persistence=0.5),
     "transient_stuck": FaultModel(kind="stuck", ones=0.5, persistence=0.25),
 }
+"""Kinds of fault, by name."""
+
 PROTECTIONS = {
     name: parse_protection(name) for name in ("parity", "secded", "secded:zero", "tmr:2")
 }
@@ -38,9 +40,11 @@ SHORTCUT = "conv1_q__join"
 """The FIFO of the residual network's shortcut."""
 
 RATES = (0.003, 0.03, 0.3)
+"""Bit error rates: few, some and most words have failing cells."""
 
 
 def chip(kind: str, seed: int) -> Chip:
+    """A chip of the shipped SRAM whose cells fail as the row ``kind`` of ``KINDS`` says."""
     technology = load_technology("sram_14nm")
     return Chip(technology.model_copy(update={"faults": KINDS[kind]}), seed)
 
