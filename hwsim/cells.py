@@ -1,4 +1,4 @@
-"""How a failing memory cell reads: the one rule, whatever its bits are held in.
+"""How a failing memory cell reads, and how it is written: the rules, whatever holds the bits.
 
 ======================  ====  ====
 a cell that             keep  flip
@@ -8,6 +8,8 @@ reads the opposite      1     1
 always reads 0          0     0
 always reads 1          0     1
 ======================  ====  ====
+
+A cell whose write fails keeps what it held.
 """
 
 from __future__ import annotations
@@ -33,6 +35,14 @@ def failing_cells(keep: Any, flip: Any) -> Any:
     return ~keep | flip
 
 
+def write_cells(held: Any, value: Any, failing: Any) -> Any:
+    """What cells hold after a write of ``value``, of integers or arrays as in ``read_cells``.
+
+    held: what they held before. failing: the bits whose write fails.
+    """
+    return value ^ ((value ^ held) & failing)
+
+
 def masks_in_access(keep: Any, flip: Any, erring: Any) -> tuple[Any, Any]:
     """The masks ``keep`` and ``flip`` in an access in which only the cells in ``erring`` err."""
     return keep | ~erring, flip & erring
@@ -41,4 +51,5 @@ def masks_in_access(keep: Any, flip: Any, erring: Any) -> tuple[Any, Any]:
 read_cells_jit = njit(read_cells)
 failing_cells_jit = njit(failing_cells)
 masks_in_access_jit = njit(masks_in_access)
+write_cells_jit = njit(write_cells)
 """The same functions, from the same text, for kernels."""

@@ -2,9 +2,10 @@
 
 Errors that always occur are put into weights, constants and streams, and the ops of the golden
 model do the rest. Where errors depend on the access, or where partial sums are read back with
-errors, a stage is taken step by step, all pixels of all frames at once. Which bits are which
-value is taken from ``hwsim.accelerator.fields``; where and when each value is read is worked out
-here anew from the table in ``hwsim.accelerator.memories``.
+errors, a stage is taken step by step, all pixels of all frames at once. Where writes fail, what a
+memory holds is followed write after write. Which bits are which value is taken from
+``hwsim.accelerator.fields``; where and when each value is read is worked out here anew from the
+table in ``hwsim.accelerator.memories``.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from hwsim.accelerator.fields import decode_constants, decode_weights, split_con
 from hwsim.accelerator.kinds import DEPTHWISE, GLOBAL_POOL, MAC, POOL, RESIZE
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.weights import weight_store
-from hwsim.cells import masks_in_access, read_cells
+from hwsim.cells import failing_cells, masks_in_access, read_cells, write_cells
 from hwsim.design.fields import signed
 from hwsim.design.roles import Role
 from hwsim.faults import DesignFaults
 from hwsim.faults.design import MemoryFaults
-from hwsim.lowvoltage.transient import ALWAYS, GOLDEN, LANE, MULTIPLIERS, SHIFTS
+from hwsim.lowvoltage.chip import ChipError
+from hwsim.lowvoltage.transient import GOLDEN, LANE, MULTIPLIERS, SHIFTS
 from hwsim.models.golden import _MEANING, GoldenNetwork, _unpack
 from hwsim.network import (
     INPUT,
@@ -57,7 +59,8 @@ class FaultyGolden:
     def run(self, x: Tensor, first_frame: int = 0) -> Tensor:
         """The accelerator's output, int64; ``x`` as in ``GoldenNetwork``, from frame first_frame.
 
-        Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range.
+        Raises NetworkError when ``x`` has another shape, is not of integers or leaves its range,
+        ChipError for another first frame than 0 where errors depend on the frames before it.
         """
         return self._evaluate(x, first_frame)[1].reshape(len(x), *self.network.output_type.shape)
 
@@ -67,6 +70,8 @@ class FaultyGolden:
 
     @torch.no_grad()
     def _evaluate(self, x: Tensor, first: int) -> tuple[dict[str, Tensor], Tensor]:
+        if first and self.faults.lasting:
+            raise ChipError(f"some writes fail: frames must be given from reset on, not {first}")
         images = self.golden._checked(x)
         maps, tensors = {self.pipeline.source: images}, {INPUT: images}
         for stage in self.pipeline.stages:
@@ -112,6 +117,8 @@ class FaultyGolden:
             return x
         beats = _beats(fifo.stream, x).flatten(0, 2)
         number = first * fifo.stream.frame_beats + torch.arange(len(beats))
+        if faulty.on_write:
+            return _maps(fifo.stream, _written(faulty, beats, number % fifo.depth, number), len(x))
         return _maps(fifo.stream, _read(faulty, beats, number % fifo.depth, number), len(x))
 
     # -- stages ------------------------------------------------------------------------------------
@@ -122,7 +129,7 @@ class FaultyGolden:
         window = self.faults.of(stage.name, Role.WINDOW)
         if stage.kind is RESIZE:
             x = x if window is None else _resized(window, stage, x, first)
-        elif window is not None and window.faults.errs == ALWAYS:
+        elif window is not None and not window.transient:
             x = _through_window(window, stage, x, first)
             window = None
         weights = self.faults.of(stage.name, Role.WEIGHT)
@@ -133,7 +140,7 @@ class FaultyGolden:
             result = x + inputs[1]
         elif stage.kind is GLOBAL_POOL and sums is not None:
             result = _global_pool(sums, stage, x, first)
-        elif window or sums or (weights and weights.faults.errs < ALWAYS):
+        elif window or sums or (weights and weights.transient):
             result = self._by_step(stage, x, first, window)
         else:
             flat = isinstance(op, (Linear, ArgMax)) and stage.inputs[0].flat
@@ -148,7 +155,7 @@ class FaultyGolden:
     def _requantize(self, stage: Stage, x: Tensor, first: int) -> Tensor:
         op, store = stage.requantizer, requantize_store(stage)
         faulty = self.faults.of(stage.name, Role.CONSTANTS)
-        if faulty is None or faulty.faults.errs == ALWAYS:
+        if faulty is None or not faulty.transient:
             shape = x.shape[1:] if len(op.bias) > x.shape[1] else (-1, 1, 1)
             multiplier = self.golden._array(op, "multiplier").view(shape)
             bias = self.golden._array(op, "bias").view(shape)
@@ -179,11 +186,15 @@ class FaultyGolden:
         # Number of the first step of every pixel.
         start = (first * pixels + torch.arange(frames * pixels)) * each
         yielded = []
+        failing_sums = stage.kind is MAC and sums is not None and sums.on_write
         held = torch.zeros(0, dtype=torch.int64)
         for step in range(each):
             group, n = divmod(step, t.steps)
             taps = _taps(stage, beats, n, first, window, start + step)
             value = self._combine(stage, taps, step, start + step)
+            if failing_sums:
+                yielded.append(value)
+                continue
             if stage.kind is MAC and n > 0:
                 if sums is not None:
                     number = start // t.steps + group
@@ -194,6 +205,10 @@ class FaultyGolden:
             held = _kept(value, stage.accumulator)
             if stage.kind is not MAC or n == t.steps - 1:
                 yielded.append(held)
+        if failing_sums:
+            assert sums is not None
+            summed = _summed(sums, stage, torch.stack(yielded, 1).flatten(0, 1))
+            yielded = list(summed.view(len(start), t.groups, -1).unbind(1))
         lanes = torch.stack(yielded, 1).view(frames, pixels, -1)
         shape = stage.accumulator.shape
         return lanes[..., : shape[0]].transpose(1, 2).reshape(frames, *shape)
@@ -210,7 +225,7 @@ class FaultyGolden:
         fields = torch.from_numpy(self.faults.stored(stage.name, Role.WEIGHT))[word]
         fields = fields.expand(len(taps), -1)
         faulty = self.faults.of(stage.name, Role.WEIGHT)
-        if faulty is not None and faulty.faults.errs < ALWAYS:
+        if faulty is not None and faulty.transient:
             fields = _read(faulty, fields, torch.full_like(number, word), number)
         # One word for each place takes the part of a store of so many words.
         tap, code = _split(stage, fields.numpy())
@@ -250,12 +265,52 @@ def _read(
         return torch.from_numpy(read)
     masks = faulty.masks
     keep, flip = (torch.from_numpy(m)[word] for m in (masks.keep, masks.flip))
-    if faulty.faults.errs < ALWAYS:
+    if faulty.transient:
         keys = torch.tensor(faulty.keys)
         key = keys[torch.zeros_like(word) if bank is None else bank]
         erring = _erring(faulty, key, access)
         keep, flip = masks_in_access(keep, flip, erring)
     return read_cells(stored, keep, flip)
+
+
+class _Written:
+    """What the words of a memory hold whose writes may fail: fields [words, fields]."""
+
+    def __init__(self, faulty: MemoryFaults) -> None:
+        self.faulty = faulty
+        self.failing = torch.from_numpy(failing_cells(faulty.masks.keep, faulty.masks.flip))
+        # Cells that fail power up as they would always read; of the others nothing is asked.
+        self.held = torch.from_numpy(faulty.masks.flip.copy())
+
+    def write(self, word: int, value: Tensor, number: int) -> Tensor:
+        """What ``word`` holds after ``value`` [fields] was written to it, in write ``number``."""
+        key = torch.tensor([self.faulty.keys[word // self.faulty.memory.bank_words]])
+        failing = self.failing[word]
+        if self.faulty.lasting:
+            failing = failing & _erring(self.faulty, key, torch.tensor([number]))[0]
+        self.held[word] = write_cells(self.held[word], value, failing)
+        return self.held[word].clone()
+
+
+def _written(faulty: MemoryFaults, values: Tensor, word: Tensor, number: Tensor) -> Tensor:
+    """What words hold after each of the writes of ``values`` [n, fields], one after another."""
+    memory, rows = _Written(faulty), zip(word.tolist(), values, number.tolist(), strict=True)
+    return torch.stack([memory.write(*row) for row in rows]) if len(values) else values
+
+
+def _summed(faulty: MemoryFaults, stage: Stage, values: Tensor) -> Tensor:
+    """Sums of each group of steps, where writes to the accumulators fail.
+
+    values: of all steps since reset, [steps, lanes]. Returns [groups, lanes].
+    """
+    memory, steps, sums = _Written(faulty), stage.timing.steps, []
+    held = torch.zeros_like(values[0])
+    for number, value in enumerate(values):
+        value = value if number % steps == 0 else value + held
+        held = _kept(memory.write(0, _kept(value, stage.accumulator), number), stage.accumulator)
+        if number % steps == steps - 1:
+            sums.append(held)
+    return torch.stack(sums)
 
 
 def _erring(faulty: MemoryFaults, key: Tensor, access: Tensor) -> Tensor:
@@ -315,6 +370,8 @@ def _through_window(faulty: MemoryFaults, stage: Stage, x: Tensor, first: int) -
     pixel, beat = number // t.beats, number % t.beats
     y, column = pixel // t.cols + first * t.rows, pixel % t.cols
     word, bank = _ring_word(stage, y, column + t.pad[1], beat)
+    if faulty.on_write:
+        return _maps(stream, _written(faulty, beats, word, number), len(x))
     return _maps(stream, _read(faulty, beats, word, number, bank), len(x))
 
 
@@ -323,6 +380,11 @@ def _resized(faulty: MemoryFaults, stage: Stage, x: Tensor, first: int) -> Tenso
     x_in, x_out = stage.inputs[0], stage.output
     channels, frames = x_in.type.channels, len(x)
     beats = _beats(x_in, x).flatten(0, 1)
+    if faulty.on_write:
+        count = beats[..., 0].numel()
+        writes = first * (count // frames) + torch.arange(count)
+        held = _written(faulty, beats.flatten(0, 1), writes % (2 * x_in.beats), writes)
+        return _maps(x_in, held, frames)
     pixel = first * x_in.type.height * x_in.type.width + torch.arange(len(beats))
     seen = []
     for b in range(x_out.beats):
@@ -378,6 +440,8 @@ def _global_pool(sums: MemoryFaults, stage: Stage, x: Tensor, first: int) -> Ten
     held = beats[:, 0]
     frame = first + torch.arange(frames).view(-1, 1)
     word = torch.arange(each)
+    if sums.on_write:
+        return _global_pool_written(sums, stage, beats)
     for pixel in range(1, pixels):
         access = ((frame * (pixels - 1) + pixel - 1) * each + word).reshape(-1)
         back = _read(sums, held.flatten(0, 1), word.repeat(frames), access)
@@ -386,3 +450,23 @@ def _global_pool(sums: MemoryFaults, stage: Stage, x: Tensor, first: int) -> Ten
         held = torch.maximum(back, beats[:, pixel]) if largest else back + beats[:, pixel]
         held = _kept(held, stage.accumulator)
     return held.flatten(1)[:, : stream.type.channels, None, None]
+
+
+def _global_pool_written(sums: MemoryFaults, stage: Stage, beats: Tensor) -> Tensor:
+    """Pooling of whole images, where writes to the accumulators fail; beats as ``_beats``."""
+    frames, pixels, each, lanes = beats.shape
+    memory, number = _Written(sums), 0
+    held = torch.zeros(each, lanes, dtype=torch.int64)
+    results = []
+    for frame in beats:
+        for pixel, row in enumerate(frame):
+            for word, x in enumerate(row):
+                value = x
+                if pixel:
+                    largest = isinstance(stage.op, GlobalMaxPool)
+                    value = torch.maximum(held[word], x) if largest else held[word] + x
+                seen = memory.write(word, _kept(value, stage.accumulator), number)
+                held[word] = _kept(seen, stage.accumulator)
+                number += 1
+        results.append(held.flatten().clone())
+    return torch.stack(results)[:, : stage.inputs[0].type.channels, None, None]

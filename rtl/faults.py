@@ -1,7 +1,8 @@
 """Failing cells in hardware: the values that a faulty memory reads, for fault-injection builds.
 
 What a memory reads passes through ``add_errors`` on its way to the datapath, in the cycle in which
-it is there, so nothing moves. Only ``hwsim.rtl.memory`` calls this module.
+it is there, so nothing moves. Cells whose write fails (``failing_writes``) are left as they are in
+the cycle of the write. Only ``hwsim.rtl.memory`` calls this module.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ class WordErrors:
 
     @classmethod
     def of(cls, faulty: MemoryFaults, words: slice = slice(None), bank: int = 0) -> WordErrors:
-        """The words ``words`` of a memory, which lie in ``bank``."""
-        cells = faulty.cells
-        return cls(cells.keep[words], cells.flip[words], faulty.keys[bank], faulty.faults.errs)
+        """The words ``words`` of a memory, which lie in ``bank``.
+
+        Of cells whose write fails ``keep`` alone says so: what they power up as is in the memory.
+        """
+        keep, flip = (mask[words] for mask in faulty.cells)
+        flip = np.zeros_like(flip) if faulty.on_write else flip
+        return cls(keep, flip, faulty.keys[bank], faulty.faults.errs)
 
     @property
     def words(self) -> int:
@@ -69,6 +74,11 @@ class WordErrors:
         return {name: np.flatnonzero(mask.any(axis=0)) for name, mask in self._masks.items()}
 
     @property
+    def failing_bits(self) -> list[int]:
+        """Bits that fail in some word, ascending."""
+        return sorted({bit for bits in self.columns.values() for bit in bits.tolist()})
+
+    @property
     def mask_bits(self) -> int:
         """Width of the masks of a word."""
         return sum(len(bits) for bits in self.columns.values())
@@ -89,8 +99,7 @@ def add_errors(m: Module, cells: WordErrors, data: Value, masks: Value, access: 
     masks: those of the word, as in ``WordErrors.mask_words``. access: number of the access whose
     ``data`` is there, of ``access_number``.
     """
-    failing = {bit for bits in cells.columns.values() for bit in bits.tolist()}
-    erring = _erring(m, cells, sorted(failing), access)
+    erring = _erring(m, cells, cells.failing_bits, access)
     applied, at = {}, 0
     for name, bits in cells.columns.items():
         mask: list[Value] = [Const(0)] * len(data)
@@ -100,6 +109,18 @@ def add_errors(m: Module, cells: WordErrors, data: Value, masks: Value, access: 
         applied[name] = named(m, name, Cat(*mask))
     # Whole words at once, so that what is read remains one signal.
     return read_cells(data, ~applied["lost"], applied["flip"])
+
+
+def failing_writes(m: Module, cells: WordErrors, masks: Value, number: Value) -> Value:
+    """The bits whose write fails, combinational.
+
+    masks: of the word that is written, as in ``WordErrors.mask_words``. number: of the write.
+    """
+    fails: list[Value] = [Const(0)] * cells.bits
+    erring = _erring(m, cells, cells.failing_bits, number)
+    for at, bit in enumerate(cells.failing_bits):
+        fails[bit] = masks[at] & erring[bit]
+    return Cat(*fails)
 
 
 def _erring(m: Module, cells: WordErrors, bits: Sequence[int], access: Value) -> dict[int, Value]:

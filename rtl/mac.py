@@ -110,14 +110,21 @@ class MacStage(StageComponent):
         sums = pipe.reduce(trees, add, "sum")
         if stage.timing.steps == 1:
             return sums
-        shape = element(stage.accumulator)
-        accumulators = [Signal(shape, name=f"accumulator_{o}") for o in range(len(sums))]
+        shape, cells = element(stage.accumulator), self.memory(Role.ACCUMULATOR)
+        accumulators = [
+            Signal(shape, name=f"accumulator_{o}", init=value)
+            for o, value in enumerate(cells.at_reset(0, len(sums), shape))
+        ]
         # The first step of a group ignores what is there.
-        memory = self.memory(Role.ACCUMULATOR).place(m, ends=pipe["start"] & ~pipe["first"])
+        memory = cells.place(m, ends=pipe["start"] & ~pipe["first"])
         seen = memory.registers(accumulators, 0)
-        for held_sum, back, value in zip(accumulators, seen, sums, strict=True):
+        values = [
+            Mux(pipe["first"], 0, back) + value for back, value in zip(seen, sums, strict=True)
+        ]
+        written = memory.written(accumulators, values, 0, pipe["start"])
+        for held_sum, value in zip(accumulators, written, strict=True):
             with m.If(pipe["start"]):
-                m.d.sync += held_sum.eq(Mux(pipe["first"], 0, back) + value)
+                m.d.sync += held_sum.eq(value)
         pipe.advance()
         return accumulators
 

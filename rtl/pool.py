@@ -42,21 +42,27 @@ class GlobalPoolStage(StageComponent):
     def datapath(self, m: Module, control: Component, pipe: Pipe) -> list[Value]:
         stage = self._stage
         (beat,) = pipe.register([self.i0.payload], "x")
-        shape = element(stage.accumulator)
-        lanes = self.lanes(beat)
+        shape, cells = element(stage.accumulator), self.memory(Role.ACCUMULATOR)
+        lanes, words = self.lanes(beat), stage.inputs[0].beats
+        # The first beat is of word 0, which is at the end.
+        reset = [cells.at_reset(words - 1 - n, len(lanes), shape) for n in range(words)]
         rings = [
-            [Signal(shape, name=f"running_{lane}_{n}") for n in range(stage.inputs[0].beats)]
+            [Signal(shape, name=f"running_{lane}_{n}", init=reset[n][lane]) for n in range(words)]
             for lane in range(len(lanes))
         ]
-        reads = pipe["start"] & ~pipe["first_pixel"]
-        memory = self.memory(Role.ACCUMULATOR).place(m, ends=reads)
-        seen = memory.registers([ring[-1] for ring in rings], pipe["n"])
-        results = []
-        for x, ring, back in zip(lanes, rings, seen, strict=True):
+        memory = cells.place(m, ends=pipe["start"] & ~pipe["first_pixel"])
+        ends = [ring[-1] for ring in rings]
+        seen = memory.registers(ends, pipe["n"])
+        values = []
+        for x, back in zip(lanes, seen, strict=True):
             largest = isinstance(stage.op, GlobalMaxPool)
             following = larger(back, x) if largest else back + x
+            values.append(Mux(pipe["first_pixel"], x, following))
+        written = memory.written(ends, values, pipe["n"], pipe["start"])
+        results = []
+        for value, ring in zip(written, rings, strict=True):
             with m.If(pipe["start"]):
-                m.d.sync += ring[0].eq(Mux(pipe["first_pixel"], x, following))
+                m.d.sync += ring[0].eq(value)
                 for held, previous in zip(ring[1:], ring[:-1], strict=True):
                     m.d.sync += held.eq(previous)
             results.append(ring[0])

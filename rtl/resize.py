@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, unsigned
 from amaranth.lib.wiring import Component
 
 from hwsim.design.roles import Role
@@ -20,15 +20,21 @@ class ResizeStage(StageComponent):
         x, y = self._stage.inputs[0], self._stage.output
         bits = x.type.bits
         accept = named(m, "accept", control.valid & control.ready)
-        memory = self.memory(Role.WINDOW).place(m, ends=control.start)
+        cells = self.memory(Role.WINDOW)
+        memory = cells.place(m, ends=control.start)
         pixels = []
         for slot in range(2):
             beats: list[Value] = []
             for beat in range(x.beats):
-                held = Signal(x.bits, name=f"pixel_{slot}_{beat}", reset_less=True)
-                with m.If(accept & (control.w_slot == slot) & (control.w_beat == beat)):
-                    m.d.sync += held.eq(self.i0.payload)
-                beats += memory.registers([held], slot * x.beats + beat)
+                word = slot * x.beats + beat
+                (reset,) = cells.at_reset(word, 1, unsigned(x.bits))
+                name = f"pixel_{slot}_{beat}"
+                held = Signal(x.bits, name=name, init=reset, reset_less=cells.write_errors is None)
+                here = accept & (control.w_slot == slot) & (control.w_beat == beat)
+                (value,) = memory.written([held], [self.i0.payload], word, here)
+                with m.If(here):
+                    m.d.sync += held.eq(value)
+                beats += memory.registers([held], word)
             # Room for the lanes of the last beat that lie past the last channel.
             pixels.append(Cat(*beats, Const(0, y.bits)))
         pixel = Signal(len(pixels[0]), name="pixel_out")

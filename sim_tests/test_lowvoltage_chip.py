@@ -299,6 +299,34 @@ def test_stuck_cells_prefer_as_told(ones: float) -> None:
     assert np.array_equal(chip.faults_at("m", 1 << 14, 8, 0.05).reads, found.below(0.05).reads)
 
 
+@pytest.mark.parametrize("persistence", [1.0, 0.3])
+def test_write_failures_at_a_higher_voltage_are_among_those_at_a_lower(persistence: float) -> None:
+    """The cells, what they power up as, and the writes that fail; also of what is written once."""
+    kinds = {
+        kind: SRAM.model_copy(update={"faults": FaultModel(kind=kind, persistence=persistence)})
+        for kind in ("write_failure", "stuck")
+    }
+    found = Chip(kinds["write_failure"], 5).faults_at("m", 4096, 8, 0.2)
+    stuck = Chip(kinds["stuck"], 5).faults_at("m", 4096, 8, 0.2)
+    assert found.on_write
+    assert not stuck.on_write
+    # The same cells as of any other kind.
+    for key in ("word", "bit", "reads", "critical"):
+        assert np.array_equal(getattr(found, key), getattr(stuck, key)), key
+    assert (found.errs, found.key) == (stuck.errs, stuck.key)
+    high = Chip(kinds["write_failure"], 5).faults_at("m", 4096, 8, 0.05)
+    once, once_high = found.written_once(), high.written_once()
+    assert 0 < len(once_high) < len(once) <= len(found)
+    assert set(zip(once_high.word, once_high.bit, once_high.reads, strict=True)) < set(
+        zip(once.word, once.bit, once.reads, strict=True)
+    )
+    assert cells(once_high) == cells(once.below(0.05))
+    assert (once.errs, once.on_write) == (256, False)
+    assert once.written_once() is once
+    low, up = binom.ppf([TAIL / 2, 1 - TAIL / 2], len(found), found.errs / 256)
+    assert low <= len(once) <= up
+
+
 @pytest.mark.parametrize("axis", ["column", "row", "bank"])
 def test_clusters_keep_the_rate_and_spread_wider(axis: str) -> None:
     """Counts per column, row or bank vary more than those of independent cells, sums do not."""

@@ -419,3 +419,18 @@ def test_archives_that_hold_something_else(tmp_path: Path) -> None:
         np.savez(tmp_path / "m.npz", **arrays)  # type: ignore[arg-type]
         with pytest.raises(ChipError, match=message):
             load_map(tmp_path / "m.npz", SRAM, shape=Shape(1, 2, 2))
+
+
+def test_maps_of_write_failures_say_what_cells_power_up_as() -> None:
+    model = FaultModel(kind="write_failure")
+    technology = SRAM.model_copy(update={"faults": model})
+    cells, reads = np.ones((2, 4), np.int8), np.array([[0, 1, 1, 0], [1, 0, 0, 1]], np.int8)
+    found = FaultMap(technology, cells, "fails", reads).faults_at("m", 2, 4, 0.1)
+    assert found.on_write
+    assert found.reads.tolist() == reads.ravel().tolist()
+    text = (
+        r"^reads must be 0 or 1 where writes fail \(the technology's faults.kind is "
+        r"write_failure\): what each cell powers up as, not -1$"
+    )
+    with pytest.raises(ChipError, match=text):
+        FaultMap(technology, cells, "fails", -reads)

@@ -145,3 +145,19 @@ def test_the_access_must_be_told_where_it_matters() -> None:
     always = faults(1.0, 8, 8)
     plain, told = make_masks(always, np.int8), make_masks(always, np.int8, access=7)
     assert np.array_equal(plain.flip, told.flip)
+
+
+def test_masks_of_write_failures_are_those_of_stuck_cells_or_refused() -> None:
+    model = FaultModel(kind="write_failure", ones=0.5)
+    written = Chip(SRAM.model_copy(update={"faults": model}), 3).faults_at("m", 64, 8, 0.3)
+    masks, stuck = make_masks(written, np.int8), make_masks(faults(1.0, 64, 8, "stuck"), np.int8)
+    for key in ("word", "keep", "flip"):
+        assert np.array_equal(getattr(masks, key), getattr(stuck, key))
+    some = faults(0.5, 64, 8, "write_failure")
+    with pytest.raises(ChipError) as caught:
+        make_masks(some, np.int8, access=3)
+    assert str(caught.value) == (
+        "some writes fail: masks do not know what was written before; arrays that are written once "
+        "read as the faults of FaultList.written_once()"
+    )
+    assert 0 < len(make_masks(some.written_once(), np.int8)) < len(masks)

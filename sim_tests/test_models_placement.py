@@ -43,6 +43,7 @@ KINDS = (
     FaultModel(kind="flip"),
     FaultModel(kind="stuck", ones=0.5),
     FaultModel(kind="stuck", ones=1),
+    FaultModel(kind="write_failure", ones=0.5, persistence=0.5),
 )
 FRAMES = 3
 SEEDS = range(10)

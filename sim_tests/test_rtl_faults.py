@@ -9,11 +9,20 @@ import pytest
 import torch
 from support.emitted import tiny_pipeline
 
-from hwsim.accelerator import Pipeline, simulate
+from hwsim.accelerator import Fold, Pipeline, build_pipeline, simulate
 from hwsim.errors import MappingError
 from hwsim.faults import DesignFaults, FaultyExecutor, design_faults
 from hwsim.lowvoltage.protection import parse_protection
 from hwsim.models.faulty_golden import FaultyGolden
+from hwsim.network import (
+    Alphabet,
+    Conv2d,
+    MaxPool2d,
+    Network,
+    Requantize,
+    TensorType,
+    evaluate,
+)
 from hwsim.rtl import faults as rtl_faults
 from hwsim.rtl.accelerator import Accelerator
 from hwsim.rtl.testing import check, run
@@ -75,6 +84,32 @@ def test_many_random_networks(first: int) -> None:
     assert sum(compare(seed) for seed in range(first, first + 21)) >= 17
 
 
+def test_lanes_past_the_last_channel_leave_nothing_behind() -> None:
+    """They hold 3 here, in the last beat of each pixel, and the words of a FIFO serve all beats."""
+    rng = np.random.default_rng(5)
+
+    def requantize(name: str, source: str, bias: int) -> Requantize:
+        one = np.ones(3, np.int64)
+        return Requantize(name, (source,), one, bias * one, 0, 3, 15)
+
+    weight = rng.integers(-1, 2, (3, 3, 1, 1))
+    ops = (
+        Conv2d("conv", ("input",), weight, alphabet=Alphabet("ternary")),
+        requantize("conv_q", "conv", 5),
+        MaxPool2d("pool", ("conv_q",), kernel=(2, 2), stride=(1, 1)),
+        requantize("pool_q", "pool", 0),
+    )
+    network = Network("padding", TensorType(3, 4, 4, 4), ops)
+    pipeline = build_pipeline(network, {"conv": Fold(2, 2)}, 5)
+    x = rng.integers(0, 16, (3, 3, 4, 4))
+    clean = evaluate(network, x)
+    for seed in range(3):
+        roles = ["fifo", "accumulator", "window"]
+        faults = design_faults(pipeline, chip("transient_write", seed), 0.4, roles)
+        tensors = three_worlds(pipeline, faults, x)
+        assert not np.array_equal(tensors["pool_q"], clean["pool_q"])
+
+
 def test_verilog_without_faults_is_that_without_the_option() -> None:
     pipeline = tiny_pipeline()
     plain = to_verilog(Accelerator(pipeline=pipeline), "accelerator")
@@ -112,7 +147,7 @@ def test_faults_of_another_pipeline_are_refused() -> None:
         Accelerator(pipeline=residual_pipeline(), faults=faults)
 
 
-@pytest.mark.parametrize("kind", ["flip", "transient_flip"])
+@pytest.mark.parametrize("kind", ["flip", "transient_flip", "write_failure", "transient_write"])
 def test_wrong_hardware_is_caught(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Masks of the wrong word, or an access number that is off by one, are seen."""
     pipeline, x = residual_pipeline(), residual_images(FRAMES)
@@ -122,7 +157,7 @@ def test_wrong_hardware_is_caught(monkeypatch: pytest.MonkeyPatch, kind: str) ->
 
     def wrong(cls, *arguments):  # type: ignore[no-untyped-def]
         cells = right(cls, *arguments)
-        if kind == "transient_flip":
+        if kind.startswith("transient"):
             return replace(cells, key=cells.key ^ 1)
         return replace(cells, flip=np.roll(cells.flip, 1, 0), keep=np.roll(cells.keep, 1, 0))
 

@@ -41,9 +41,10 @@ def compare(folder: Path, kind: str, seed: int, rate: float, simulator: str = SI
     assert (result.tests, result.images) == (6, FRAMES)
 
 
-def test_residual_network(tmp_path: Path) -> None:
-    """The kind that has everything; the slow test below has all of them."""
-    compare(tmp_path / "out", "transient_stuck", 0, 0.3)
+@pytest.mark.parametrize("kind", ["transient_stuck", "transient_write"])
+def test_residual_network(tmp_path: Path, kind: str) -> None:
+    """The kinds that have everything; the slow test below has all of them."""
+    compare(tmp_path / "out", kind, 0, 0.3)
 
 
 @pytest.mark.slow

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
-from amaranth.hdl import Array, Cat, Module, Signal
+from amaranth.hdl import Array, Cat, Module, Signal, unsigned
 from amaranth.lib.wiring import Component, In, Out
 from amaranth.sim import Simulator
 from support.memory_probe import elaborate, memories
@@ -92,9 +93,16 @@ class Scratch(Component):
         else:
             cells = self._memory.place(m, ends=self.read)
         if info.style is Style.REGISTERS:
-            words = Array(Signal(BITS, name=f"word_{n}") for n in range(WORDS))
+            shape = unsigned(BITS)
+            words = Array(
+                Signal(shape, name=f"word_{n}", init=self._memory.at_reset(n, 1, shape)[0])
+                for n in range(WORDS)
+            )
+            before = Signal(BITS)
+            m.d.comb += before.eq(words[self.write_at])
+            (value,) = cells.written([before], [self.value], self.write_at, self.write)
             with m.If(self.write):
-                m.d.sync += words[self.write_at].eq(self.value)
+                m.d.sync += words[self.write_at].eq(value)
             held = Signal(BITS)
             m.d.comb += held.eq(words[self.read_at])
             # Two lanes, as those of an accumulator are.
@@ -112,8 +120,23 @@ class Scratch(Component):
         return m
 
 
-def traffic(memory: DesignMemory, registered: bool, cycles: int = 250) -> list[tuple[int, ...]]:
-    """Random writes and reads: (number of the read, bank, word, what it held, what was read)."""
+class Seen(NamedTuple):
+    """What a read found.
+
+    access: its number. writes: (word, value) of all writes before it. intended: what the word
+    would hold if all cells were sound.
+    """
+
+    access: int
+    bank: int
+    word: int
+    writes: list[tuple[int, int]]
+    intended: int
+    seen: int
+
+
+def traffic(memory: DesignMemory, registered: bool, cycles: int = 250) -> list[Seen]:
+    """Random writes and reads."""
     rng = np.random.default_rng(1)
     dut = Scratch(memory=memory, registered=registered)
     simulator = Simulator(dut)
@@ -121,7 +144,8 @@ def traffic(memory: DesignMemory, registered: bool, cycles: int = 250) -> list[t
     size, banks = memory.info.bank_words, memory.info.banks
     first = memory.image()
     held = [0] * WORDS if first is None else list(first)
-    rows: list[tuple[int, ...]] = []
+    rows: list[Seen] = []
+    writes: list[tuple[int, int]] = []
 
     async def bench(ctx):  # type: ignore[no-untyped-def]
         reads, due = 0, []
@@ -135,17 +159,19 @@ def traffic(memory: DesignMemory, registered: bool, cycles: int = 250) -> list[t
             ):
                 ctx.set(member, given)
             wanted = [
-                (reads, bank, bank * size + read_at, held[bank * size + read_at])
+                Seen(reads, bank, bank * size + read_at, writes[:], held[bank * size + read_at], 0)
                 for bank in range(banks)
                 if read
             ]
             _, _, seen = await ctx.tick().sample(dut.seen)
             # What is read stays until the next read, whatever is written meanwhile.
             shown, due = (due, wanted or due) if registered else (wanted, due)
-            rows.extend((*row, seen >> row[1] * BITS & (1 << BITS) - 1) for row in shown)
+            mask = (1 << BITS) - 1
+            rows.extend(row._replace(seen=seen >> row.bank * BITS & mask) for row in shown)
             reads += read
             if write:
                 held[write_at] = value
+                writes.append((write_at, value))
 
     simulator.add_testbench(bench)
     simulator.run()
@@ -164,17 +190,43 @@ def as_read(faults: FaultList, key: int, access: int, word: int, stored: int) ->
     return stored
 
 
+def as_written(
+    faults: FaultList,
+    keys: Sequence[int],
+    memory: MemoryInfo,
+    writes: Sequence[tuple[int, int]],
+    word: int,
+    stored: int,
+) -> int:
+    """What a word holds after writes since reset, cell by cell; ``stored``: if all were sound."""
+    key = keys[word // memory.bank_words]
+    for at in np.flatnonzero(faults.word == word):
+        bit, holds = int(faults.bit[at]), int(faults.reads[at])
+        for number, (written, value) in enumerate(writes):
+            asked = (np.uint64(v) for v in (key, number, bit, faults.errs))
+            if written == word and faults.errs < ALWAYS and not errs_now(*asked):
+                holds = value >> bit & 1
+        stored = stored & ~(1 << bit) | holds << bit
+    return stored
+
+
 def compare(memory: MemoryInfo, kind: str, registered: bool, image: Sequence[int] | None) -> None:
     faults, faulty = failing(kind, memory)
     rows = traffic(DesignMemory(memory, lambda: image, faulty), registered)
-    for access, bank, word, stored, seen in rows:
-        assert seen == as_read(faults, faulty.keys[bank], access, word, stored), (access, bank)
+
+    def expected(cells: FaultList, row: Seen) -> int:
+        if cells.on_write:
+            return as_written(cells, faulty.keys, memory, row.writes, row.word, row.intended)
+        return as_read(cells, faulty.keys[row.bank], row.access, row.word, row.intended)
+
+    for row in rows:
+        assert row.seen == expected(faults, row), (row.access, row.bank)
     # Some accesses meet errors, and all words were read.
-    assert any(stored != seen for *_, stored, seen in rows)
-    assert {word for _, _, word, _, _ in rows} == set(range(WORDS))
+    assert any(row.intended != row.seen for row in rows)
+    assert {row.word for row in rows} == set(range(WORDS))
     # In some accesses, failing cells read as they should: just where errors come and go.
     always = replace(faults, errs=ALWAYS)
-    spared = [row for row in rows if row[-1] != as_read(always, 0, 0, *row[2:4])]
+    spared = [row for row in rows if row.seen != expected(always, row)]
     assert bool(spared) == (faults.errs < ALWAYS)
 
 
@@ -200,7 +252,7 @@ def test_sound_memory_reads_as_it_was_written() -> None:
     ):
         rows = traffic(DesignMemory(memory), registered)
         assert len(rows) > 100
-        assert all(stored == seen for *_, stored, seen in rows)
+        assert all(row.intended == row.seen for row in rows)
 
 
 @pytest.mark.parametrize("code", ["none", "parity", "secded"])
@@ -335,10 +387,20 @@ def test_only_one_file_makes_memories() -> None:
     for module, allowed in MAKERS.items():
         found = {name for name in hardware if uses(trees[name], module)}
         assert found == allowed, module
-    for function in ("Memory", "MemoryData", "add_errors", "WordErrors", "of", "access_number"):
+    for function in (
+        "Memory",
+        "MemoryData",
+        "add_errors",
+        "WordErrors",
+        "of",
+        "access_number",
+        "failing_writes",
+    ):
         found = {name for name, tree in trees.items() if function in called(tree)}
         assert found <= {"memory.py"}, function
-    assert {"Memory", "add_errors", "access_number", "of"} <= called(trees["memory.py"])
+    assert {"Memory", "add_errors", "failing_writes", "access_number", "of"} <= called(
+        trees["memory.py"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -113,10 +113,12 @@ def test_the_same_cells_are_evaluated_once(pipeline: Pipeline, monkeypatch: Any)
     # What a cell reads, and whether it errs always, makes a difference.
     stuck = SRAM.model_copy(update={"faults": SRAM.faults.model_copy(update={"kind": "stuck"})})
     coming = SRAM.faults.model_copy(update={"persistence": 0.5})
+    written = SRAM.faults.model_copy(update={"kind": "write_failure"})
     before = asked
-    for other in (stuck, SRAM.model_copy(update={"faults": coming})):
+    others = (stuck, *(SRAM.model_copy(update={"faults": kind}) for kind in (coming, written)))
+    for other in others:
         study.right(replace(study, technology=other).faults(0, 0.05))
-    assert asked == before + 2
+    assert asked == before + len(others)
 
 
 def cells_of(faults: DesignFaults) -> frozenset[tuple[str, int, int]]:

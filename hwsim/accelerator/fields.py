@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import numpy as np
 
+from hwsim.accelerator.kinds import Accumulator
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
 from hwsim.accelerator.stage import Stage
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
@@ -33,7 +34,8 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
     """The fields of the words of ``memory``, one of ``memory_list(pipeline)``."""
     if memory.role is Role.FIFO:
         fifo = next(f for f in pipeline.fifos if Role.FIFO.memory(f.name) == memory.name)
-        return _plain(memory, fifo.stream.lanes, fifo.stream.type.bits)
+        fields = _plain(memory, fifo.stream.lanes, fifo.stream.type.bits)
+        return _in_turn(fields, fifo.stream.type.channels)
     stage = pipeline.stage(memory.layer)
     match memory.role:
         case Role.WEIGHT | Role.CONSTANTS:
@@ -46,8 +48,12 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
             channel = beat[:, np.newaxis] * stream.lanes + np.arange(stream.lanes)
             return replace(fields, real=channel < stream.type.channels)
         case Role.ACCUMULATOR:
-            bits = stage.accumulator.bits
-            return _plain(memory, memory.bits // bits, bits)
+            bits, channels = stage.accumulator.bits, stage.accumulator.channels
+            fields = _plain(memory, memory.bits // bits, bits)
+            if stage.kind.accumulator is Accumulator.GROUP:
+                return _in_turn(fields, channels)
+            channel = np.arange(memory.words)[:, np.newaxis] * fields.lanes
+            return replace(fields, steady=channel + np.arange(fields.lanes) < channels)
         case _:
             assert_never(memory.role)
 
@@ -94,6 +100,14 @@ def _plain(memory: MemoryInfo, lanes: int, bits: int) -> Fields:
     """A word of ``lanes`` equal values, all of them in use."""
     real = np.ones((memory.words, lanes), bool)
     return Fields(np.full(lanes, bits, np.int64), real, lanes, (memory.role,))
+
+
+def _in_turn(fields: Fields, channels: int) -> Fields:
+    """The same fields, where each word holds ``channels`` beat by beat, or group by group."""
+    last = (channels - 1) % fields.lanes
+    return replace(
+        fields, steady=np.broadcast_to(np.arange(fields.lanes) <= last, fields.real.shape)
+    )
 
 
 def _weight_fields(stage: Stage) -> Fields:

@@ -16,16 +16,23 @@ class Fields:
     """The fields of a memory's words.
 
     width: bits of each field of a word, lowest first, int64 [fields]. real: bool [words, fields],
-    false for a field of a lane past the last channel: nothing depends on its content, so synthesis
-    drops it, and it does not fail. lanes: equal parts of a word, one for each channel. values:
-    names of the fields of one lane, for people (tap, weight, multiplier, bias, or the role of the
-    memory).
+    clear where a field belongs to a lane past the last channel: nothing depends on what it holds,
+    so synthesis drops it, and it does not fail. lanes: equal parts of a word, one a channel.
+    values: what the fields of one lane hold, for people (tap, weight, multiplier, bias, or the
+    role of the memory). steady: bool [words, fields], clear where a field belongs to a lane that is
+    at times one past the last channel, as the word serves several beats; None: as ``real``.
     """
 
     width: np.ndarray
     real: np.ndarray
     lanes: int
     values: tuple[str, ...]
+    steady: np.ndarray | None = None
+
+    @property
+    def always_real(self) -> np.ndarray:
+        """Fields that belong to a channel whatever is written: bool [words, fields]."""
+        return self.real if self.steady is None else self.real & self.steady
 
     @property
     def start(self) -> np.ndarray:

@@ -19,7 +19,7 @@ from hwsim.accelerator import Pipeline
 from hwsim.cells import failing_cells, read_cells
 from hwsim.design import Design, MemoryInfo
 from hwsim.design.fields import Fields
-from hwsim.design.roles import PROTECTABLE, Role, Style
+from hwsim.design.roles import PROTECTABLE, STORES, Role, Style
 from hwsim.faults.masks import FieldMasks, field_masks
 from hwsim.lowvoltage.chip import ChipError, FaultList, FaultSource
 from hwsim.lowvoltage.protection import NONE, Protection
@@ -45,6 +45,12 @@ class MemoryFaults:
 
     faults: cells of lanes that carry channels, and check bits. keys: of transient errors, one
     for each bank (``hwsim.lowvoltage.transient``). Check bits lie above the data bits of a word.
+
+    Write failures (``faults.on_write``) are found in memories that are written only, and those
+    have no check bits: a store is written once, when the design is configured, so its faults are
+    those of ``FaultList.written_once``. Where only some writes fail, cells of lanes that are at
+    times past the last channel (``Fields.steady``) do not fail: what such a lane is given is
+    nobody's business, and would be seen later.
     """
 
     memory: MemoryInfo
@@ -55,7 +61,18 @@ class MemoryFaults:
 
     @property
     def transient(self) -> bool:
-        return self.faults.errs < ALWAYS
+        """Whether cells err in some reads only."""
+        return self.faults.errs < ALWAYS and not self.on_write
+
+    @property
+    def on_write(self) -> bool:
+        """Whether cells fail when they are written, and else read what they hold."""
+        return self.faults.on_write
+
+    @property
+    def lasting(self) -> bool:
+        """Whether what is read depends on all that was written since reset."""
+        return self.on_write and self.faults.errs < ALWAYS
 
     @property
     def protected(self) -> bool:
@@ -69,8 +86,9 @@ class MemoryFaults:
     def read(self, stored: np.ndarray, word: np.ndarray | None = None) -> np.ndarray:
         """Fields [n, fields] as they are read, if errors always occur.
 
-        stored: int64 [n, fields], unsigned. word: number of the word of each row; default: row n
-        lies in word n.
+        Cells whose writes all fail read what they powered up as.
+        stored: int64 [n, fields], unsigned. word: which word each row lies in; default: row n
+        in word n.
         """
         word = np.arange(self.memory.words) if word is None else word
         if not self.protected:
@@ -118,6 +136,11 @@ class DesignFaults:
         """Number of all failing cells."""
         return sum(len(memory.faults) for memory in self.memories.values())
 
+    @property
+    def lasting(self) -> bool:
+        """Whether a frame's errors depend on the values of all frames since reset."""
+        return any(memory.lasting for memory in self.memories.values())
+
     def of(self, layer: str, role: str) -> MemoryFaults | None:
         """The faulty memory of this role (not ``fifo``) in a stage; None if it has no faults."""
         return self.memories.get(Role(role).memory(layer))
@@ -156,9 +179,9 @@ def design_faults(
     that may fail. protection: one for all memories of the roles in PROTECTABLE, or by name, layer
     or role in the same way; registers have no protection.
 
-    Raises ChipError for an unknown name, for a name of both a role and a layer, for protected
-    registers, and for protected cells whose errors come and go; VoltageError for a rate outside
-    0..1.
+    Raises ChipError for a name that is not known or is that of a role and of a layer, for
+    protected registers, for protected cells whose errors come and go and for write failures in
+    protected memories that are written; VoltageError for a rate outside 0..1.
     """
     listed = design.memories()
     chosen = _chosen(listed, memories)
@@ -291,6 +314,19 @@ def _memory_faults(
         )
     field = np.searchsorted(fields.start, np.minimum(faults.bit, memory.bits - 1), "right") - 1
     faults = faults.where((faults.bit >= memory.bits) | fields.real[faults.word, field])
+    if not memory.writes:
+        faults = faults.written_once()
+    if faults.on_write and faults.errs < ALWAYS:
+        # What is left in a lane past the last channel, which nothing says, would be seen later.
+        data = np.minimum(faults.bit, memory.bits - 1)
+        field = np.searchsorted(fields.start, data, "right") - 1
+        steady = fields.always_real[faults.word, field]
+        faults = faults.where((faults.bit >= memory.bits) | steady)
+    if faults.on_write and checks and len(faults):
+        raise ChipError(
+            f"{memory.name}: protection {code.name} is for faults of reading; write failures in "
+            f"protected words are not simulated: protect {' and '.join(STORES)}, or nothing"
+        )
     transient = faults.errs < ALWAYS and len(faults) > 0
     if transient and checks:
         raise ChipError(

@@ -27,7 +27,7 @@ from hwsim.execute import Executor
 from hwsim.execute.executor import share_right
 from hwsim.faults.design import DesignFaults
 from hwsim.faults.faulty_circuit import faulty_circuit
-from hwsim.faults.faulty_stages import StageEvaluator, read_fifo
+from hwsim.faults.faulty_stages import History, StageEvaluator, read_fifo
 from hwsim.lowvoltage.chip import ChipError
 from hwsim.network import INPUT, Flatten
 from hwsim.network.reference import check_input
@@ -42,9 +42,10 @@ class FaultyExecutor:
     """Evaluates the network of ``faults.pipeline`` as the accelerator with these faults does.
 
     Frames count from reset: words of FIFOs and windows, and with them the errors, depend on a
-    frame's number. threads: number of threads, by default the number of CPUs that the process may
-    use. path: see the module text; it changes only the speed. Raises ChipError for an unknown path,
-    and for ``circuit`` if the faults have no circuit.
+    frame's number. Where some writes fail, a frame's errors depend on the values of all frames
+    since reset: these can only be evaluated from frame 0 on. threads: how many; by default as many
+    as the process may use CPUs. path: see the module text; it changes the speed alone. Raises
+    ChipError for a path that is not known, and for ``circuit`` where the faults have none.
     """
 
     def __init__(
@@ -74,9 +75,10 @@ class FaultyExecutor:
     def run(self, x: np.ndarray, first_frame: int = 0) -> np.ndarray:
         """The output of the accelerator, behind the output FIFO: int64 as in ``Executor.run``.
 
-        x: integers [images, channels, height, width]; image n is frame ``first_frame + n`` since
-        reset. Raises NetworkError if ``x`` has another shape, no integers, or values out of range,
-        and for a negative ``first_frame``.
+        x: integers [images, channels, height, width], image n being frame ``first_frame + n``
+        since reset. Raises NetworkError when ``x`` has another shape, is not of integers or
+        leaves its range, and for a negative ``first_frame``; ChipError for any but 0 where a
+        frame's errors depend on those before it.
         """
         if self._executor is not None:
             output = self._executor.run(self._checked(x, first_frame), first_frame)
@@ -122,6 +124,11 @@ class FaultyExecutor:
     def _checked(self, x: np.ndarray, first_frame: int) -> np.ndarray:
         if first_frame < 0:
             raise NetworkError(f"first_frame must be >= 0, not {first_frame}")
+        if first_frame and self.faults.lasting:
+            raise ChipError(
+                f"first_frame must be 0, not {first_frame}: some writes fail, so what memories "
+                "hold depends on all frames since reset"
+            )
         return check_input(self.network, x)
 
     def _by_block(
@@ -133,11 +140,15 @@ class FaultyExecutor:
         """Evaluate stage by stage, block after block; whole arrays of what is wanted."""
         x = self._checked(x, first_frame).astype(np.int64)
         starts = range(0, max(len(x), 1), _BLOCK)
+        # Blocks come in their order where one hands its history on to the next.
+        one_by_one = self.threads == 1 or len(starts) == 1 or self.faults.lasting
+        since_reset: History = {}
 
         def work(start: int) -> dict[str, np.ndarray]:
-            return wanted(_Block(self, x[start : start + _BLOCK], first_frame + start))
+            history = since_reset if one_by_one else {}
+            return wanted(_Block(self, x[start : start + _BLOCK], first_frame + start, history))
 
-        if self.threads == 1 or len(starts) == 1:
+        if one_by_one:
             parts = [work(start) for start in starts]
         else:
             with ThreadPoolExecutor(self.threads) as pool:
@@ -149,16 +160,20 @@ class _Block:
     """Some frames on their way through the accelerator.
 
     tensors: of every op but Flatten, by name. links: what each FIFO passes on. All are maps.
+    history: what memories hold of the frames before, and then of these.
     """
 
-    def __init__(self, executor: FaultyExecutor, x: np.ndarray, first: int) -> None:
+    def __init__(
+        self, executor: FaultyExecutor, x: np.ndarray, first: int, history: History
+    ) -> None:
         pipeline = executor.faults.pipeline
+        self._history = history
         self.tensors = {INPUT: x}
         self.links: dict[str, np.ndarray] = {}
         self._pass_on(executor, pipeline.source, x, first)
         for stage in pipeline.stages:
             inputs = [self.links[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
-            result, output = executor._stages[stage.name](inputs, first)
+            result, output = executor._stages[stage.name](inputs, first, history)
             if stage.op is not None:
                 self.tensors[stage.op.name] = output if stage.op is stage.rider else result
             if stage.requantize is not None:
@@ -168,4 +183,7 @@ class _Block:
     def _pass_on(self, executor: FaultyExecutor, producer: str, x: np.ndarray, first: int) -> None:
         for fifo in executor.faults.pipeline.outputs_of(producer):
             faulty = executor.faults.fifo(fifo.name)
-            self.links[fifo.name] = x if faulty is None else read_fifo(faulty, fifo, x, first)
+            if faulty is not None:
+                self.links[fifo.name] = read_fifo(faulty, fifo, x, first, self._history)
+            else:
+                self.links[fifo.name] = x

@@ -39,15 +39,25 @@ from hwsim.network import (
 def faulty_circuit(faults: DesignFaults) -> Circuit | None:
     """The circuit of the accelerator: the network's tensors by their names, and links.
 
-    None if errors come and go, if no alphabet has the weights, or if faulty constants or weights
-    need more bits than a network may have: ``FaultyExecutor`` evaluates these cases, too.
+    None where errors come and go, where writes to accumulators fail, where weights are in no
+    alphabet, and where faulty constants or weights need more bits than a network may have:
+    ``FaultyExecutor`` evaluates these, too.
     """
-    if any(memory.transient for memory in faults.memories.values()):
+    if any(_changing(memory) for memory in faults.memories.values()):
         return None
     try:
         return _Builder(faults).circuit()
     except NetworkError:
         return None
+
+
+def _changing(memory: MemoryFaults) -> bool:
+    """Whether no edit of a tensor and no register of a circuit is what the memory does.
+
+    A register of a circuit errs where it is read back, not in what it ends up with.
+    """
+    by_role = memory.on_write and memory.memory.role is Role.ACCUMULATOR
+    return memory.transient or memory.lasting or by_role
 
 
 def faulty_network(faults: DesignFaults) -> Network | None:

@@ -40,9 +40,17 @@ from hwsim.network import (
     TensorType,
 )
 
+History = dict[str, np.ndarray]
+"""What the failing fields of memories hold whose writes may fail, by name; see ``Cells.held``."""
 
-def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
-    """The failing cells of a memory as kernels read them; transient: only if errors come and go."""
+
+def cells_of(
+    faulty: MemoryFaults | None, *, transient: bool = False, history: History | None = None
+) -> Cells:
+    """The failing cells of a memory as kernels read them; transient: only if errors come and go.
+
+    history: of the memories since reset; needed where writes may fail.
+    """
     if faulty is None or (transient and not faulty.transient):
         return HEALTHY
     masks, fields = faulty.masks, faulty.fields
@@ -52,7 +60,13 @@ def cells_of(faulty: MemoryFaults | None, *, transient: bool = False) -> Cells:
     keys = np.array(faulty.keys, np.uint64)
     # One layout of every array, so that kernels are compiled once.
     field = np.ascontiguousarray(field)
-    return Cells(True, first, field, keep, flip, fields.start, keys, faulty.faults.errs)
+    held = flip
+    if faulty.on_write:
+        assert history is not None
+        # As it powers up.
+        held = history.setdefault(faulty.memory.name, flip.copy())
+    errs = faulty.faults.errs
+    return Cells(True, first, field, keep, flip, fields.start, keys, errs, faulty.on_write, held)
 
 
 # -- streams ---------------------------------------------------------------------------------------
@@ -91,10 +105,29 @@ def read_stream(
     return from_beats(t, beats.reshape(len(x), -1))
 
 
-def read_fifo(faulty: MemoryFaults, fifo: Fifo, x: np.ndarray, first: int) -> np.ndarray:
-    """The maps that a FIFO passes on, from maps that were written into it."""
-    number = _beat_numbers(fifo.stream, len(x), first)
-    return read_stream(faulty, fifo.stream, x, number % fifo.depth, first, fifo.stream)
+def write_stream(
+    faulty: MemoryFaults,
+    stream: Stream,
+    x: np.ndarray,
+    word: np.ndarray,
+    first: int,
+    history: History,
+) -> np.ndarray:
+    """Maps as a memory holds them whose writes may fail; arguments as ``read_stream``."""
+    beats, cells = to_beats(stream, x), cells_of(faulty, history=history)
+    t = stream.type
+    kernels.write_lanes(beats, cells, t.bits, t.signed, word, faulty.memory.bank_words, first)
+    return from_beats(t, beats.reshape(len(x), -1))
+
+
+def read_fifo(
+    faulty: MemoryFaults, fifo: Fifo, x: np.ndarray, first: int, history: History
+) -> np.ndarray:
+    """What a FIFO passes on of maps that were written into it."""
+    word = _beat_numbers(fifo.stream, len(x), first) % fifo.depth
+    if faulty.on_write:
+        return write_stream(faulty, fifo.stream, x, word, first, history)
+    return read_stream(faulty, fifo.stream, x, word, first, fifo.stream)
 
 
 def _beat_numbers(stream: Stream, frames: int, first: int) -> np.ndarray:
@@ -117,17 +150,23 @@ class StageEvaluator:
     stage: Stage
     by_step: bool = False
 
-    def __call__(self, inputs: list[np.ndarray], first: int) -> tuple[np.ndarray, np.ndarray]:
-        """The output of the op before the requantizer, and the output of the stage.
+    def __call__(
+        self, inputs: list[np.ndarray], first: int, history: History
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What the op yields before the requantizer, and what the stage yields.
 
-        inputs: maps that the FIFOs pass on, of frames ``first`` onwards since reset.
+        inputs: maps as the FIFOs pass them on, of frames ``first`` onwards since reset. history:
+        what the memories hold of the frames before.
         """
         stage = self.stage
         x = inputs[0]
         window = self.window
         if window is not None and (stage.kind.window is Window.PIXELS or not window.transient):
             word = self._window_words(len(x), first)
-            x = read_stream(window, stage.inputs[0], x, word, first, stage.output)
+            if window.on_write:
+                x = write_stream(window, stage.inputs[0], x, word, first, history)
+            else:
+                x = read_stream(window, stage.inputs[0], x, word, first, stage.output)
         if stage.op is None:
             return x, x
         if isinstance(stage.op, Requantize):
@@ -135,7 +174,7 @@ class StageEvaluator:
         elif isinstance(stage.op, Add):
             result = x + inputs[1]
         elif self._by_step:
-            result = self._steps(x, first)
+            result = self._steps(x, first, history)
         else:
             result = self._sums(x)
         return result, (result if stage.rider is None else self._requantize(result, first))
@@ -209,12 +248,12 @@ class StageEvaluator:
 
     # -- step by step ------------------------------------------------------------------------------
 
-    def _steps(self, x: np.ndarray, first: int) -> np.ndarray:
+    def _steps(self, x: np.ndarray, first: int, history: History) -> np.ndarray:
         stage = self.stage
         t, stream = stage.timing, stage.inputs[0]
         beats = to_beats(stream, x)
         total = stage.accumulator.bits, stage.accumulator.signed
-        sums = cells_of(self.accumulator)
+        sums = cells_of(self.accumulator, history=history)
         by_pixel = beats.reshape(len(x), t.rows, t.cols, t.beats, stream.lanes)
         of = stream.type.bits, stream.type.signed
         window = cells_of(self.window, transient=True)

@@ -3,7 +3,7 @@
 Streams come as *beats*: int64 [frames, rows, columns, beats, lanes], rows and columns being those
 of the stage's timing contract. ``first`` is the number of frames since reset before the first one
 here. Every read names the word, the bank and the number of the access, on which transient errors
-depend.
+depend; every write that may fail likewise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hwsim.cells import failing_cells_jit, masks_in_access_jit, read_cells_jit
+from hwsim.cells import failing_cells_jit, masks_in_access_jit, read_cells_jit, write_cells_jit
 from hwsim.jit import njit
 from hwsim.lowvoltage.transient import ALWAYS, errs_now
 
@@ -28,6 +28,8 @@ class Cells(NamedTuple):
     present: clear for a memory without any. first: int64 [words + 1], the failing fields of word w
     are entries first[w] .. first[w + 1] - 1 of field, keep and flip (``FieldMasks``).
     start: lowest bit of every field of a word. keys: uint64 [banks]. errs: accesses out of 256.
+    on_write: the cells fail when they are written. held: what the failing fields hold then, int64
+    as ``field``, which kernels keep up to date; bits that do not fail mean nothing.
     """
 
     present: bool
@@ -38,10 +40,14 @@ class Cells(NamedTuple):
     start: np.ndarray
     keys: np.ndarray
     errs: int
+    on_write: bool
+    held: np.ndarray
 
 
 _NONE = np.zeros(1, np.int64)
-HEALTHY = Cells(False, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(1, np.uint64), int(ALWAYS))
+HEALTHY = Cells(
+    False, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(1, np.uint64), int(ALWAYS), False, _NONE
+)
 
 
 class Geometry(NamedTuple):
@@ -87,20 +93,26 @@ def extend(value, bits, signed):
 
 
 @njit
+def _erring(failing, start, key, access, errs):
+    """The failing bits that err in an access."""
+    erring = 0
+    for bit in range(64):
+        if failing >> bit == 0:
+            break
+        at = np.uint64(start + bit)
+        if failing >> bit & 1 and errs_now(key, np.uint64(access), at, np.uint64(errs)):
+            erring |= 1 << bit
+    return erring
+
+
+@njit
 def read_field(stored, keep, flip, start, key, access, errs):
     """A failing field as it is read; bits of ``stored`` and the result above it mean nothing.
 
     keep, flip: of its bits. start: its lowest bit in the word. key: of the bank.
     """
     if errs < ALWAYS:
-        failing = failing_cells_jit(keep, flip)
-        erring = 0
-        for bit in range(64):
-            if failing >> bit == 0:
-                break
-            at = np.uint64(start + bit)
-            if failing >> bit & 1 and errs_now(key, np.uint64(access), at, np.uint64(errs)):
-                erring |= 1 << bit
+        erring = _erring(failing_cells_jit(keep, flip), start, key, access, errs)
         keep, flip = masks_in_access_jit(keep, flip, erring)
     return read_cells_jit(stored, keep, flip)
 
@@ -111,6 +123,35 @@ def read(cells, entry, stored, bank, access):
     start, key = cells.start[cells.field[entry]], cells.keys[bank]
     keep, flip = cells.keep[entry], cells.flip[entry]
     return read_field(stored, keep, flip, start, key, access, cells.errs)
+
+
+@njit
+def write(cells, entry, value, bank, number):
+    """What a failing field holds after write ``number`` of ``value``; entry, bank: as ``read``."""
+    failing = failing_cells_jit(cells.keep[entry], cells.flip[entry])
+    if cells.errs < ALWAYS:
+        start, key = cells.start[cells.field[entry]], cells.keys[bank]
+        failing = _erring(failing, start, key, number, cells.errs)
+    cells.held[entry] = write_cells_jit(cells.held[entry], value, failing)
+    return cells.held[entry]
+
+
+@njit
+def write_lanes(x, cells, bits, signed, word, bank_words, first):
+    """Beats that are each written once, as their words hold them; in place, as ``read_lanes``.
+
+    Write n since reset is of beat n.
+    """
+    frames, pixels, beats = x.shape[:3]
+    for n in range(frames):
+        for p in range(pixels):
+            for b in range(beats):
+                w = word[n, p, b]
+                number = ((first + n) * pixels + p) * beats + b
+                for k in range(cells.first[w], cells.first[w + 1]):
+                    lane = cells.field[k]
+                    held = write(cells, k, x[n, p, b, lane], w // bank_words, number)
+                    x[n, p, b, lane] = extend(held, bits, signed)
 
 
 @njit
@@ -277,8 +318,8 @@ def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, tota
     whole: take every step; else ``out`` has the sums without errors, and only steps that read a
     failing cell are taken back and done again. of, total: (bits, signed) of the input and of the
     accumulator, which keeps only what fits. window, changing, sums: cells of window, weights and
-    accumulators; an accumulator errs where a step of its group, but for the first, reads it back
-    (needs ``whole``).
+    accumulators; an accumulator errs where a step of its group, but for the first, reads it back,
+    or where a step writes it (needs ``whole``).
     """
     kernel, groups, steps = geometry.kernel, geometry.groups, geometry.steps
     rows, cols = x.shape[1] - 2 * geometry.pad[0], x.shape[2] - 2 * geometry.pad[1]
@@ -317,7 +358,7 @@ def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, tota
                         out[n, pixel, g, o] -= _product(
                             x, n, s, stored_tap, stored_weight, word, o, dy, dx, top, left
                         )
-                if s > 0 and sums.present:
+                if s > 0 and sums.present and not sums.on_write:
                     access = (number + g) * (steps - 1) + s - 1
                     for k in range(sums.first[0], sums.first[1]):
                         o = sums.field[k]
@@ -352,6 +393,11 @@ def mac_steps(x, out, whole, of, geometry, window, weights, changing, sums, tota
                         out[n, pixel, g, o] += _product(
                             x, n, s, stored_tap, stored_weight, word, o, dy, dx, top, left
                         )
+                if sums.on_write:
+                    for k in range(sums.first[0], sums.first[1]):
+                        o = sums.field[k]
+                        stays = write(sums, k, out[n, pixel, g, o], 0, step)
+                        out[n, pixel, g, o] = extend(stays, *total)
                 for m in range(count[s]):
                     at, lane = hits[s, m, 0], field[hits[s, m, 1]]
                     x[n, top + dy[at], left + dx[at], s, lane] = before[m]
@@ -402,14 +448,14 @@ def global_steps(x, out, maximum, total, cells, first):
     """Pooling of whole images: x [frames, pixels, beats, lanes] to out [frames, beats, lanes].
 
     total: (bits, signed) of the accumulators, each of which errs where a pixel, but for the
-    first, reads it back.
+    first, reads it back, or where any pixel writes it.
     """
     frames, pixels, beats, lanes = x.shape
     for n in range(frames):
         for p in range(pixels):
             for b in range(beats):
                 held = out[n, b]
-                if p > 0 and cells.present:
+                if p > 0 and cells.present and not cells.on_write:
                     access = ((first + n) * (pixels - 1) + p - 1) * beats + b
                     for k in range(cells.first[b], cells.first[b + 1]):
                         lane = cells.field[k]
@@ -419,6 +465,11 @@ def global_steps(x, out, maximum, total, cells, first):
                     if p > 0:
                         value = max(value, held[lane]) if maximum else value + held[lane]
                     held[lane] = extend(value, *total)
+                if cells.on_write:
+                    number = ((first + n) * pixels + p) * beats + b
+                    for k in range(cells.first[b], cells.first[b + 1]):
+                        lane = cells.field[k]
+                        held[lane] = extend(write(cells, k, held[lane], 0, number), *total)
 
 
 @njit

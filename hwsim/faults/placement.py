@@ -51,9 +51,10 @@ class ArrayPlace:
     def faults(self, chip: FaultSource, probability: float) -> FaultList:
         """The failing cells of ``chip``, in the form of a memory with one element in each word.
 
-        probability: bit error rate, 0..1. Raises VoltageError for another rate.
+        Write failures are those of the one write that fills the store.
+        probability: bit error rate, 0..1. Raises VoltageError for another one.
         """
-        found = chip.faults_at(self.memory, self.words, self.bits, probability)
+        found = chip.faults_at(self.memory, self.words, self.bits, probability).written_once()
         field = np.searchsorted(self.start, found.bit, side="right") - 1
         element = self.element[found.word, field]
         moved = replace(

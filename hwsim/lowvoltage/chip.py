@@ -23,7 +23,7 @@ from hwsim.errors import HwsimError
 from hwsim.jit import njit
 from hwsim.lowvoltage.philox import philox, philox_run
 from hwsim.lowvoltage.technology import FaultModel, MemoryTechnology, VoltageError
-from hwsim.lowvoltage.transient import ALWAYS, transient_key
+from hwsim.lowvoltage.transient import ALWAYS, errs_now, transient_key
 
 CELLS, PREFERENCES, COLUMNS, ROWS, BANKS = range(5)
 """Streams of the generator: each decides something else."""
@@ -124,10 +124,11 @@ _BY_FAULT = ("word", "bit", "reads", "critical")
 class FaultList:
     """Failing cells of one memory, in the order of (word, bit).
 
-    word, bit: int64 [faults]. reads: int8 [faults]: the bit, 0 or 1, that a cell always reads, or
-    -1 for a cell that flips. critical: float64 [faults], bit error rate above which the cell fails.
-    words, bits: size of the memory. errs: number of accesses out of 256 in which the cells err.
-    key: decides which accesses these are (``hwsim.lowvoltage.transient``).
+    word, bit: int64 [faults]. reads: int8 [faults]: 0 or 1 for a cell that always reads so, -1
+    for one that flips. critical: float64 [faults], bit error rate above which the cell fails.
+    words, bits: size of the memory. errs: accesses out of 256 in which the cells err, key: which
+    ones (``hwsim.lowvoltage.transient``). on_write: the cells err when they are written, in
+    ``errs`` writes out of 256, and keep what they held; ``reads`` is what they power up as.
     """
 
     words: int
@@ -138,6 +139,7 @@ class FaultList:
     critical: np.ndarray
     errs: int = ALWAYS
     key: int = 0
+    on_write: bool = False
 
     def __len__(self) -> int:
         return len(self.word)
@@ -149,6 +151,20 @@ class FaultList:
     def where(self, kept: np.ndarray) -> FaultList:
         """The cells for which ``kept``, bool [faults], is true."""
         return replace(self, **{key: getattr(self, key)[kept] for key in _BY_FAULT})
+
+    def written_once(self) -> FaultList:
+        """What they do in a memory whose words are written once, in order, before any is read.
+
+        Word w is written in write w. Cells whose write fails read what they powered up as, for
+        ever; the others are sound. Faults of reading stay as they are.
+        """
+        if not self.on_write:
+            return self
+        fails = np.ones(len(self), bool)
+        if self.errs < ALWAYS:
+            numbers = (np.uint64(self.key), self.word, self.bit, np.uint64(self.errs))
+            _fail_once(*numbers, fails)
+        return replace(self.where(fails), errs=ALWAYS, on_write=False)
 
     def beside(self, higher: FaultList) -> FaultList:
         """Faults of longer words: these words below, the words of ``higher`` (as many) above."""
@@ -250,7 +266,8 @@ class Chip:
         cell, critical = cell[order], critical[order]
         reads = preferences(self.technology.faults, cell, number, self._key)
         key, errs = transient_key(self.seed, memory), self.technology.faults.errs
-        return FaultList(words, bits, word, bit, reads, critical, errs, key)
+        on_write = self.technology.faults.kind == "write_failure"
+        return FaultList(words, bits, word, bit, reads, critical, errs, key, on_write)
 
     def _clustered(
         self, bank: np.ndarray, columns: int, probability: float, number: int, memory: int
@@ -294,7 +311,10 @@ def key_of(seed: int) -> Key:
 
 
 def preferences(model: FaultModel, cell: np.ndarray, number: int, key: Key) -> np.ndarray:
-    """The bit that each failing cell reads, int8: 0 or 1, or -1 if ``model`` flips."""
+    """What failing cells read, or power up as: each cell's own 0 or 1, -1 where ``model`` flips.
+
+    int8, as ``cell``.
+    """
     if model.kind == "flip":
         return np.full(len(cell), -1, np.int8)
     drawn = _draw(cell, PREFERENCES, number, key)
@@ -344,6 +364,14 @@ def _scan_into(cells, limit, number, k0, k1, found, drawn):  # type: ignore[no-u
                         drawn[count] = np.uint32(lanes[lane])
                     count += 1
     return count
+
+
+@njit
+def _fail_once(key, word, bit, errs, fails):  # type: ignore[no-untyped-def]
+    """Whether the only write of each cell fails: write w of word w."""
+    for i in range(len(fails)):
+        number = np.uint64(word[i]) & np.uint64(0xFFFFFFFF)
+        fails[i] = errs_now(key, number, np.uint64(bit[i]), errs)
 
 
 def _draw(cell: np.ndarray, stream: int, number: int, key: Key) -> np.ndarray:

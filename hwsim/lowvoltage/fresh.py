@@ -58,8 +58,9 @@ def fresh_masks(
     """Errors of one access to every word of a memory, for ``inject`` and ``undo``.
 
     Each of ``words`` x ``bits`` cells fails with ``probability``, 0..1, independently of the
-    others, and reads as ``model`` says (default: it flips). dtype: type of the arrays to which the
-    masks are applied, 8 or 16 bits. The same ``memory``, ``seed`` (0 .. 2**64 - 1) and ``step``
+    others, and does what ``model`` says (default: it flips); write failures are those of words
+    that are written once, after they powered up. dtype: of the arrays that the masks
+    are for, 8 or 16 bits. The same ``memory``, ``seed`` (0 .. 2**64 - 1) and ``step``
     (0 .. 2**32 - 1) give the same errors, any other draw is independent.
 
     Raises VoltageError for a probability outside 0..1, ChipError for numbers out of range and
@@ -77,7 +78,7 @@ def fresh_masks(
     faults = words * bits * p
     room = words if dense else min(words, int(faults + _SPARE * (math.sqrt(faults) + 8)))
     rate = _rate(p)
-    ones = math.ceil(model.ones * 2.0**32) if model.kind == "stuck" else -1
+    ones = math.ceil(model.ones * 2.0**32) if model.kind != "flip" else -1
     counter = np.uint64(step << 32), np.uint64(memory_number(memory))
     while True:
         word = np.empty(0 if dense else room, np.int64)

@@ -47,10 +47,17 @@ def make_masks(faults: FaultList, dtype: np.dtype | type, access: int | None = N
     word i is read in access ``access + i`` (modulo 2**32), so reading the whole memory for the
     k-th time is ``access=k * faults.words``. Cells that always err ignore it.
 
-    Raises ChipError for another type, for words that do not fit into it, for faults that are not
-    in the order of (word, bit), and if a needed ``access`` is missing.
+    Where every write to a failing cell fails, the cell reads what it powered up as. Raises
+    ChipError for another type, for words that do not fit into it, for faults that are not in the
+    order of (word, bit), where ``access`` is missing, and where some writes fail: what is read
+    then depends on earlier writes.
     """
     unsigned = mask_type(dtype, faults.bits)
+    if faults.on_write and faults.errs < ALWAYS:
+        raise ChipError(
+            "some writes fail: masks do not know what was written before; arrays that are written "
+            "once read as the faults of FaultList.written_once()"
+        )
     if faults.errs < ALWAYS and access is None:
         raise ChipError("cells err in some accesses only: masks need the number of an access")
     n = len(faults)

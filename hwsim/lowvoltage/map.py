@@ -85,6 +85,11 @@ class FaultMap:
             self._check_unit()
         if self.reads is not None:
             _check(self.reads, -1.0, 1.0, whole=True)
+            if self.technology.faults.kind == "write_failure" and (self.reads < 0).any():
+                raise ChipError(
+                    "reads must be 0 or 1 where writes fail (the technology's faults.kind is "
+                    "write_failure): what each cell powers up as, not -1"
+                )
             if self.reads.shape != self.cells.shape:
                 raise ChipError(
                     f"reads must have the shape of cells, {_shape(self.cells)}, "
@@ -182,7 +187,8 @@ class FaultMap:
         order, word, bit = self._spatial.lay(place[inside], words, bits)
         key, errs = transient_key(self.seed, memory), self.technology.faults.errs
         critical, reads = critical[inside][order], reads[inside][order]
-        return FaultList(words, bits, word, bit, reads, critical, errs, key)
+        on_write = self.technology.faults.kind == "write_failure"
+        return FaultList(words, bits, word, bit, reads, critical, errs, key, on_write)
 
     @property
     def _spatial(self) -> Spatial:

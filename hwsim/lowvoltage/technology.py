@@ -94,22 +94,24 @@ class TableLaw(StrictModel):
 
 
 class FaultModel(StrictModel):
-    """How a failing cell reads.
+    """What a failing cell does when it is read, or when it is written.
 
-    ``flip``: the cell reads the opposite of the stored bit. ``stuck``: the cell always reads its
-    own bit, and the stored bit does not matter; ``ones`` is the share of failing cells that read 1
-    (0: stuck at zero, 1: stuck at one, between: each cell has a preferred value of its own).
-    persistence: share of accesses in which a failing cell errs, taken to the nearest 1/256; below 1
-    errors come and go (``hwsim.lowvoltage.transient``).
+    ``flip``: the bit read is the opposite of the bit stored. ``stuck``: the bit read is the
+    cell's own, whatever is stored; ``ones`` is the share of failing cells that read 1 (0: stuck
+    at zero, 1: stuck at one, between: each cell has a preferred value of its own).
+    ``write_failure``: the cell reads what it holds, but a write may fail, which leaves what it
+    held before; ``ones`` is the share of failing cells that power up as 1. persistence: share of
+    accesses (write failures: of writes) in which a failing cell errs, taken to the nearest 1/256;
+    below 1 errors come and go (``hwsim.lowvoltage.transient``).
     """
 
-    kind: Literal["flip", "stuck"] = "flip"
+    kind: Literal["flip", "stuck", "write_failure"] = "flip"
     ones: Share = 0.5
     persistence: Annotated[float, Field(ge=1 / 256, le=1)] = 1.0
 
     @property
     def errs(self) -> int:
-        """Accesses out of 256 in which a failing cell errs."""
+        """Accesses, or writes, out of 256 in which a failing cell errs."""
         return round(self.persistence * ALWAYS)
 
     @classmethod

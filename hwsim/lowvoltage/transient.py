@@ -5,7 +5,8 @@ access ``a`` the failing cell at bit ``b`` errs when byte ``b mod 4`` of
 
     mix((a * 0x9E3779B9 + (key ^ (b // 4 * 0x85EBCA6B))) mod 2**32)
 
-is below ``errs``, the number of accesses out of 256 in which failing cells err. ``mix`` is the
+is below ``errs``, the number of accesses out of 256 in which failing cells err. Write failures go
+by the number of the write, counted over all banks. ``mix`` is the
 32-bit finalizer lowbias32 (C. Wellons, public domain): two multiplications, three shifts. ``key``
 follows from the chip's seed, the memory's name and the bank.
 """

@@ -175,7 +175,7 @@ def _cells(faults: DesignFaults) -> bytes:
     for name, memory in sorted(faults.memories.items()):
         one = memory.faults
         head = [name, one.words, one.bits, len(one), one.errs, memory.keys, memory.protection.name]
-        found.update(json.dumps(head).encode())
+        found.update(json.dumps([*head, one.on_write]).encode())
         for array in (one.word, one.bit, one.reads):
             found.update(array.tobytes())
     return found.digest()

@@ -28,8 +28,10 @@ KINDS = {
     "asymmetric": FaultModel.asymmetric(0.03, 0.01)[0],
     "transient_flip": FaultModel(kind="flip", persistence=0.5),
     "transient_stuck": FaultModel(kind="stuck", ones=0.5, persistence=0.25),
+    "write_failure": FaultModel(kind="write_failure", ones=0.5),
+    "transient_write": FaultModel(kind="write_failure", ones=0.5, persistence=0.5),
 }
-"""Kinds of fault, by name."""
+"""Each way in which cells fail, a row of its own; ``transient``: in some accesses only."""
 
 PROTECTIONS = {
     name: parse_protection(name) for name in ("parity", "secded", "secded:zero", "tmr:2")
