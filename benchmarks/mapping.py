@@ -1,4 +1,4 @@
-"""What a new configuration costs: the mapped accelerator, its sizes and energy, its FIFO depths.
+"""What a new configuration costs: the mapped accelerator, its energy, FIFO depths and cycles.
 
     python benchmarks/mapping.py [--design resnet20] [--repeats 7]
 
@@ -19,6 +19,7 @@ from hwsim.accelerator import (
     build_pipeline,
     estimate_energy,
     memory_list,
+    simulate,
     smallest_depths,
 )
 from hwsim.accelerator.fields import image
@@ -63,6 +64,10 @@ def main() -> None:
     print(f"images of all memories: {least(args.repeats, images):.1f} ms")
     depths = least(args.repeats, lambda: smallest_depths(pipeline))
     print(f"smallest depths: {depths:.0f} ms")
+    tight = pipeline.with_depths(smallest_depths(pipeline))
+    for frames in (1, 3):
+        cycles = least(args.repeats, lambda frames=frames: simulate(tight, frames))  # type: ignore[misc]
+        print(f"exact cycles of {frames} frames: {cycles:.1f} ms")
 
 
 if __name__ == "__main__":

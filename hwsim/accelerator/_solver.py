@@ -13,8 +13,6 @@ for the sake of the first run, which compiles them.
 
 from __future__ import annotations
 
-import numpy as np
-
 from hwsim.jit import njit
 
 # Columns of the chain table (see ``Chain``). Constants first: events of a frame; places of lists:
@@ -85,14 +83,15 @@ FOREVER = 1 << 62
 
 
 @njit
-def _see(fifo, until, counts, dates):  # type: ignore[no-untyped-def]
+def follow(fifo, until, counts, dates):  # type: ignore[no-untyped-def]
     """Follow the beats that were popped: highest level up to cycle ``until``, and repetition.
 
     Beat i lifts the level above ``high`` when beat i - high is still inside as it comes.
     REPEATED counts the latest beats that came and went SHIFT cycles after those of the frame
     before, all of them.
     """
-    push, push_mask, pop, pop_mask = fifo[PUSH_AT], fifo[PUSH_MASK], fifo[POP_AT], fifo[POP_MASK]
+    push, push_mask = fifo[PUSH_AT], fifo[PUSH_MASK]
+    pop, pop_mask = fifo[POP_AT], fifo[POP_MASK]
     frame, latency, popped = fifo[FRAME_BEATS], fifo[FILL_LATENCY], counts[fifo[POPS]]
     high, shift, repeated = fifo[HIGH], fifo[SHIFT], fifo[REPEATED]
     for i in range(fifo[SEEN], popped):
@@ -108,48 +107,24 @@ def _see(fifo, until, counts, dates):  # type: ignore[no-untyped-def]
                 repeated += 1
             else:
                 shift, repeated = came, 1
-    fifo[SEEN], fifo[HIGH], fifo[SHIFT], fifo[REPEATED] = popped, high, shift, repeated
+    fifo[SEEN], fifo[HIGH] = popped, high
+    fifo[SHIFT], fifo[REPEATED] = shift, repeated
 
 
 @njit
-def _enough(frames, lookback, until, fifos, counts, dates):  # type: ignore[no-untyped-def]
-    """How many of ``frames`` have to be solved: fewer, once the rest must repeat.
+def solve(chains, fifos, counts, stuck, lists, dates, frames, pause, until, edges, trace, bounds):  # type: ignore[no-untyped-def]
+    """Go on with ``frames`` frames until all that can is done, or ``pause`` of them are out.
 
-    Every date is the maximum of dates at most ``lookback`` frames earlier plus constants, the
-    same in each frame. So when all dates of ``lookback`` frames are those of the frames before,
-    shifted alike, then so are all that follow. The frames already begun are still solved.
-    """
-    begun, first, last = 0, 0, frames
-    for i in range(len(fifos)):
-        fifo = fifos[i]
-        _see(fifo, until, counts, dates)
-        frame = fifo[FRAME_BEATS]
-        if fifo[REPEATED] == 0 or fifo[SHIFT] != fifos[0, SHIFT]:
-            return frames
-        first = max(first, (fifo[SEEN] - fifo[REPEATED] + frame - 1) // frame)
-        last = min(last, fifo[SEEN] // frame)
-        begun = max(begun, (counts[fifo[PUSHES]] + frame - 1) // frame)
-    return min(frames, begun + 2) if first + lookback <= last else frames
-
-
-@njit
-def solve(chains, fifos, counts, lists, dates, frames, until, lookback, edges, trace, bounds):  # type: ignore[no-untyped-def]
-    """Solve ``frames`` frames, or as many as it takes until the rest must repeat; their number.
-
-    chains, fifos: the tables above, source first and sink last. Their state columns are filled
-    in, and the counters. lists: at the places that the tables name. dates: the rings, zeroed.
-    lookback: frames that a date may depend on (``_enough``), 0 to solve all frames. until: last
-    cycle that counts for FIFO levels.
+    chains, fifos: the tables above, source first and sink last. Their state columns are kept
+    from call to call, and so are counters, rings and the rest. stuck: of each chain, a counter
+    and a number that it must exceed before the chain can go on; (0, -1) at first. lists: at the
+    places that the tables name. dates: the rings. until: last cycle that counts for FIFO levels.
     edges: cycles in ascending order; trace: [chains, edges, 2], which gets the busy and blocked
     cycles of each chain before each edge, where it goes on so long. bounds: [frames, 4], which
     gets the dates of the first and the last input and output beat of each frame.
-    After a deadlock, the sink's frames are not all out.
     """
-    # A chain is stuck until some counter is above a number.
-    stuck = np.zeros((len(chains), 2), np.int64)
-    stuck[:, 1] = -1
-    sink, out, moved = len(chains) - 1, 0, True
-    while moved:
+    moved = True
+    while moved and chains[-1, FRAME] < pause:
         moved = False
         for c in range(len(chains)):
             if counts[stuck[c, 0]] <= stuck[c, 1]:
@@ -162,7 +137,8 @@ def solve(chains, fifos, counts, lists, dates, frames, until, lookback, edges, t
             reads_at, fills_at, fills_end = chain[READS_AT], chain[FILLS_AT], chain[PAUSES_AT]
             pauses_at, pauses = chain[PAUSES_AT], chain[PAUSES_END] - chain[PAUSES_AT]
             partner, partner_at = chain[PARTNER], chain[PARTNER_AT]
-            frame, pixel, step, time = chain[FRAME], chain[PIXEL], chain[STEP], chain[TIME]
+            frame, pixel = chain[FRAME], chain[PIXEL]
+            step, time = chain[STEP], chain[TIME]
             busy, blocked = chain[BUSY], chain[BLOCKED]
             done, emitted = counts[2 * c], counts[2 * c + 1]
             counter, number, edge = 2 * c, FOREVER, chain[EDGE]
@@ -225,16 +201,9 @@ def solve(chains, fifos, counts, lists, dates, frames, until, lookback, edges, t
                         chain[BLOCKED_BEFORE], chain[BLOCKED_THEN] = chain[BLOCKED_THEN], blocked
                         counts[2 * c] = done
                         for k in range(reads_at, fills_at):
-                            _see(fifos[lists[k]], until, counts, dates)
-            chain[FRAME], chain[PIXEL], chain[STEP], chain[TIME] = frame, pixel, step, time
+                            follow(fifos[lists[k]], until, counts, dates)
+            chain[FRAME], chain[PIXEL] = frame, pixel
+            chain[STEP], chain[TIME] = step, time
             chain[BUSY], chain[BLOCKED] = busy, blocked
             counts[2 * c], counts[2 * c + 1] = done, emitted
             stuck[c, 0], stuck[c, 1], chain[EDGE] = counter, number, edge
-        if lookback > 0 and chains[sink, FRAME] > out:
-            out = chains[sink, FRAME]
-            fewer = _enough(frames, lookback, until, fifos, counts, dates)
-            if fewer < frames:
-                frames, lookback = fewer, 0
-    for i in range(len(fifos)):
-        _see(fifos[i], until, counts, dates)
-    return frames

@@ -8,12 +8,6 @@ from __future__ import annotations
 
 from hwsim.jit import njit
 
-# Columns of the FIFO table. OPEN is set where the arcs from its exits may not hold yet.
-DEPTH, BEATS, ENTRY_AT, EXIT_AT, LATENCY, OPEN, FIFO_COLUMNS = range(7)
-
-# Columns of the event table.
-AFTER, AFTER_GAIN, CHAIN, POPS, EMITS, FIRST_ARC, EVENT_COLUMNS = (*range(6), 8)
-
 # What is kept for each event, a row of a table: its date, which one raised it, by how much it is
 # to be raised, the next one in the queue, and whether it is an exit of an OPEN FIFO (2: in the
 # list). Neighbours lie far apart, so few bytes count.
@@ -34,42 +28,13 @@ IDLE = -2
 
 
 @njit
-def _arcs_from(event, exits, interval, events, arcs, links, fifos, entries, found):  # type: ignore[no-untyped-def]
-    """Fill ``found`` with the events that wait for ``event``, and how long; their number.
+def _circle(some, count, look, looked, work):  # type: ignore[no-untyped-def]
+    """Whether one of the first ``count`` events in ``some`` is in a circle of causes.
 
-    exits: arcs from exits of OPEN FIFOs, or all arcs but these.
+    Walks have numbers from ``look``.
     """
-    count = 0
-    if not exits:
-        for k in range(events[event, FIRST_ARC], events[event + 1, FIRST_ARC]):
-            found[count, 0], found[count, 1] = arcs[k, 0], arcs[k, 1]
-            count += 1
-    chain, pops, emits = events[event, CHAIN], events[event, POPS], events[event, EMITS]
-    if pops >= 0:
-        for k in range(2):
-            fifo = links[chain, k]
-            if fifo >= 0 and (fifos[fifo, OPEN] > 0) == exits:
-                # The slot that becomes free is that of a beat `depth` later.
-                frames, beat = divmod(pops + fifos[fifo, DEPTH], fifos[fifo, BEATS])
-                found[count, 0] = entries[fifos[fifo, ENTRY_AT] + beat]
-                found[count, 1] = 1 - interval * frames
-                count += 1
-    if emits >= 0 and not exits:
-        for k in range(3, 3 + links[chain, 2]):
-            fifo = links[chain, k]
-            found[count, 0] = fifos[fifo, EXIT_AT] + emits
-            found[count, 1] = fifos[fifo, LATENCY]
-            count += 1
-    if not exits:
-        found[count, 0], found[count, 1] = events[event, AFTER], events[event, AFTER_GAIN]
-        count += 1
-    return count
-
-
-@njit
-def _circle(some, look, looked, work):  # type: ignore[no-untyped-def]
-    """Whether one of ``some`` events is in a circle of causes; walks have numbers from ``look``."""
-    for i, event in enumerate(some):
+    for i in range(count):
+        event = some[i]
         while event >= 0 and looked[event] < look:
             looked[event] = look + i
             event = work[event, CAUSE]
@@ -79,34 +44,28 @@ def _circle(some, look, looked, work):  # type: ignore[no-untyped-def]
 
 
 @njit
-def settle_all(  # type: ignore[no-untyped-def]
-    order, interval, events, arcs, links, fifos, entries, found, work, lists, looked, look
-):
+def settle_all(order, first, arcs, work, lists, looked, look):  # type: ignore[no-untyped-def]
     """Raise any dates until all arcs hold; (whether they can, next ``look``).
 
-    order: of the events; the fewer arcs go back in it, the faster. events, fifos, work, lists:
-    the tables above, events with one more row for the end of the last one's arcs. arcs: [arcs,
-    (event that waits, cycles)], less ``interval`` for each frame. links: [chains, (FIFOs read: 2,
-    number of FIFOs filled, these)]. entries: see ``Events``. found: room for the most arcs that
-    leave an event. looked: the last walk that came to an event, all below ``look``.
+    order: of the events; the fewer arcs go back in it, the faster. arcs: (event that waits,
+    cycles), of event u those from ``first[u]`` to ``first[u + 1]``. work, lists: the tables
+    above. looked: the last walk that came to an event, all below ``look``.
     """
-    touched, sweep, raised, possible = 0, 0, True, True
-    none_open = sweep > 0  # a literal would compile the callee once more
+    touched, sweep = 0, 0
+    raised, possible = True, True
     while raised and possible:
         raised = False
         sweep += 1
         for event in order:
-            for k in range(
-                _arcs_from(event, none_open, interval, events, arcs, links, fifos, entries, found)
-            ):
-                to, date = found[k, 0], work[event, DATE] + found[k, 1]
+            for k in range(first[event], first[event + 1]):
+                to, date = arcs[k, 0], work[event, DATE] + arcs[k, 1]
                 if work[to, DATE] < date:
                     if work[to, CAUSE] == IDLE:
                         lists[TOUCHED, touched] = to
                         touched += 1
                     work[to, CAUSE], work[to, DATE], raised = event, date, True
         if sweep % SWEEPS == 0:
-            possible = not _circle(lists[TOUCHED, :touched], look, looked, work)
+            possible = not _circle(lists[TOUCHED], touched, look, looked, work)
             look += touched
     for i in range(touched):
         work[lists[TOUCHED, i], CAUSE] = IDLE
@@ -114,26 +73,27 @@ def settle_all(  # type: ignore[no-untyped-def]
 
 
 @njit
-def settle(  # type: ignore[no-untyped-def]
-    start, interval, events, arcs, links, fifos, entries, found, work, lists, queue, looked, look
-):
-    """Raise the dates until all arcs hold, when only arcs from exits of OPEN FIFOs do not.
+def settle(start, first, arcs, work, lists, queue, looked, look):  # type: ignore[no-untyped-def]
+    """Raise the dates until all arcs hold, when only those from the exits of a FIFO do not.
 
-    start: these exits. In rounds: their arcs raise events, which hand the raise on, less the
-    slack of each arc, the largest first, so that few events are raised twice a round (S. Cotton,
-    O. Maler). An exit is caused by the one whose arc began its raise; a circle of exits is one
-    of events. Returns (whether dates exist, next ``look``); dates are as before when they do not.
+    start: these exits; their arcs follow all others, in this order. In rounds: their arcs raise
+    events, which hand the raise on, less the slack of each arc, the largest first, so that few
+    events are raised twice a round (S. Cotton, O. Maler). An exit is caused by the one whose arc
+    began its raise; a circle of exits is one of events. Returns (whether dates exist, next
+    ``look``); dates are as before when they do not.
     """
     for event in start:
         work[event, EXIT] = 1
     touched, size, possible = 0, 1, True
     while possible and size > 0:
-        top, size, exits, check, seed = 0, 0, 0, FEW_EXITS, 0
+        top, size, exits = 0, 0, 0
+        check, seed = FEW_EXITS, 0
         while seed < len(start) or top > 0:
-            seeding = seed < len(start)
-            if seeding:
+            if seed < len(start):
                 event = start[seed]
                 cause = event
+                begin = first[-1] + seed
+                end = begin + 1
                 seed += 1
             else:
                 event = queue[top]
@@ -142,22 +102,21 @@ def settle(  # type: ignore[no-untyped-def]
                     continue
                 queue[top], work[event, NEXT] = work[event, NEXT], IDLE
                 cause = work[event, CAUSE]
+                begin, end = first[event], first[event + 1]
                 if work[event, EXIT] == 1:
                     work[event, EXIT] = 2
                     lists[EXITS, exits] = event
                     exits += 1
                     if exits == check:
-                        if _circle(lists[EXITS, :exits], look, looked, work):
+                        if _circle(lists[EXITS], exits, look, looked, work):
                             possible = False
                             break
                         look += exits
                         check *= 2
             date = work[event, DATE] + work[event, RAISE]
-            for k in range(
-                _arcs_from(event, seeding, interval, events, arcs, links, fifos, entries, found)
-            ):
-                to = found[k, 0]
-                by = date + found[k, 1] - work[to, DATE]
+            for k in range(begin, end):
+                to = arcs[k, 0]
+                by = date + arcs[k, 1] - work[to, DATE]
                 if by > work[to, RAISE]:
                     if work[to, RAISE] == 0:
                         lists[ROUND, size] = to
@@ -176,10 +135,11 @@ def settle(  # type: ignore[no-untyped-def]
             work[event, RAISE], work[event, NEXT] = 0, IDLE
         for i in range(exits):
             work[lists[EXITS, i], EXIT] = 1
-        possible = possible and not _circle(lists[EXITS, :exits], look, looked, work)
+        possible = possible and not _circle(lists[EXITS], exits, look, looked, work)
         look += exits
     if not possible:
-        queue[:] = NONE
+        for i in range(len(queue)):
+            queue[i] = NONE
     for event in start:
         work[event, EXIT] = 0
     for i in range(touched):

@@ -197,6 +197,22 @@ def _lookback(pipeline: Pipeline) -> int:
     return 2 + max(through_fifos, through_rings)
 
 
+def _enough(lookback: int, fifos: np.ndarray, counts: np.ndarray) -> int:
+    """How many frames have to be solved, once the rest must repeat; else FOREVER.
+
+    Every date is the maximum of dates at most ``lookback`` frames earlier plus constants, the
+    same in each frame. So when all dates of ``lookback`` frames are those of the frames before,
+    shifted alike, then so are all that follow. The frames already begun are still solved.
+    """
+    beats, seen, repeated = fifos[:, [k.FRAME_BEATS, k.SEEN, k.REPEATED]].T
+    shifts = fifos[:, k.SHIFT]
+    first = (-(-(seen - repeated) // beats)).max()
+    if repeated.min() == 0 or shifts.min() < shifts.max() or first + lookback > min(seen // beats):
+        return FOREVER
+    begun = (-(-counts[fifos[:, k.PUSHES]] // beats)).max()
+    return int(begun) + 2
+
+
 @dataclass(frozen=True, eq=False)
 class SolverRun:
     """What the solver leaves: the state of all chains and FIFOs, and its trace.
@@ -232,9 +248,23 @@ def run_solver(
     trace = np.zeros((len(chains), len(ascending), k.TRACE_COLUMNS), np.int64)
     bounds = np.zeros((frames, 4), np.int64)
     counts = np.zeros(2 * len(chains), np.int64)
-    solved = k.solve(
-        chains, fifos, counts, lists, dates, frames, until, lookback, ascending, trace, bounds
-    )  # fmt: skip
+    stuck = np.tile(np.array([0, -1], np.int64), (len(chains), 1))
+    solved = frames
+    while True:
+        # Looks for repetition become rarer, so that they stay cheap.
+        pause = int(9 * chains[-1, k.FRAME] // 8) + 1
+        pause = pause if lookback and pause < solved else FOREVER
+        k.solve(
+            chains, fifos, counts, stuck, lists, dates,
+            solved, pause, until, ascending, trace, bounds,
+        )  # fmt: skip
+        for fifo in fifos:
+            k.follow(fifo, until, counts, dates)
+        if chains[-1, k.FRAME] < pause:
+            break
+        enough = _enough(lookback, fifos, counts)
+        if enough < solved:
+            solved, lookback = enough, 0
     if chains[-1, k.FRAME] < solved:
         inside = counts[fifos[:, k.PUSHES]] - counts[fifos[:, k.POPS]]
         full = [

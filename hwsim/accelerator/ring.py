@@ -35,28 +35,34 @@ def pace(timing: Timing) -> float:
     """Cycles per frame of a windowed stage whose neighbours never let it wait."""
     # Steps of the first group may each wait for a beat of their own.
     lead = max(need - step for step, need in enumerate(timing.need))
-    return float(
-        _pace(
-            FRAMES,
-            timing.row_slots,
-            timing.release,
-            (timing.rows, timing.cols, timing.beats),
-            (timing.out_rows, timing.out_cols, timing.groups * timing.steps),
-            timing.kernel,
-            timing.stride,
-            timing.pad,
-            lead,
-        )
+    written = np.zeros(FRAMES * timing.rows * timing.cols, np.int64)
+    done = np.zeros(FRAMES * timing.out_rows * timing.out_cols, np.int64)
+    _play(
+        timing.row_slots,
+        timing.release,
+        (timing.rows, timing.cols, timing.beats),
+        (timing.out_rows, timing.out_cols, timing.groups * timing.steps),
+        timing.kernel,
+        timing.stride,
+        timing.pad,
+        lead,
+        written,
+        done,
     )
+    last = done[timing.out_rows * timing.out_cols - 1 :: timing.out_rows * timing.out_cols]
+    half = FRAMES // 2
+    return float(last[-1] - last[half - 1]) / (FRAMES - half)
 
 
 @njit
-def _pace(frames, slots, release, x, y, kernel, stride, pad, lead):  # type: ignore[no-untyped-def]
-    """Play the contract pixel by pixel; x, y: (rows, columns, cycles per pixel) in and out."""
+def _play(slots, release, x, y, kernel, stride, pad, lead, written, done):  # type: ignore[no-untyped-def]
+    """Play the contract pixel by pixel; x, y: (rows, columns, cycles per pixel) in and out.
+
+    Fills in the dates of the first beat of each input pixel and the last step of each output
+    pixel.
+    """
     rows, cols, beats = x
     out_rows, out_cols, steps = y
-    written = np.zeros(frames * rows * cols, np.int64)  # first beat of each pixel
-    done = np.zeros(frames * out_rows * out_cols, np.int64)  # last step of each pixel
     last_write, last_step = -beats, -1
     pixel_in = 0
     released = 0  # rows left behind by output rows before `release_row`
@@ -81,6 +87,3 @@ def _pace(frames, slots, release, x, y, kernel, stride, pad, lead):  # type: ign
             pixel_in += 1
         last_step = max(last_step + steps, written[need] + lead + steps)
         done[pixel] = last_step
-    frame = out_rows * out_cols
-    half = frames // 2
-    return (done[frames * frame - 1] - done[half * frame - 1]) / (frames - half)

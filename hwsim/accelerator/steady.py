@@ -29,27 +29,23 @@ class SteadyState:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.index = {fifo.name: i for i, fifo in enumerate(pipeline.fifos)}
+        self.interval = 0
         events = self._events = frame_events(pipeline)
-        count = len(events.chain)
-        self._table = np.zeros((count + 1, k.EVENT_COLUMNS), np.int64)
-        self._table[:count, k.AFTER] = events.after
-        self._table[:count, k.CHAIN] = events.chain
-        self._table[:count, k.POPS] = events.pops
-        self._table[:count, k.EMITS] = events.emits
-        self._table[:, k.FIRST_ARC] = events.first
-        filled = np.diff(events.fill_at)
-        self._links = np.full((len(filled), 3 + filled.max()), k.NONE, np.int64)
-        self._links[:, :2], self._links[:, 2] = events.reads, filled
-        for links, at, number in zip(self._links, events.fill_at, filled, strict=False):
-            links[3 : 3 + number] = events.fills[at : at + number]
-        self._fifos = np.zeros((len(pipeline.fifos), k.FIFO_COLUMNS), np.int64)
-        self._fifos[:, k.BEATS] = [fifo.stream.frame_beats for fifo in pipeline.fifos]
-        self._fifos[:, k.ENTRY_AT], self._fifos[:, k.EXIT_AT] = events.entry_at, events.exit_at
-        most = np.diff(events.first).max() + 2 + filled.max() + 1
-        self._found = np.zeros((most, 2), np.int64)
+        self._depths = [fifo.depth for fifo in pipeline.fifos]
+        # All arcs by their tails: those of the events, those into each FIFO, those back out of it.
+        tails = [events.arcs[0], *events.entries, *events.exits]
+        joined = np.concatenate(tails)
+        order = np.argsort(joined, kind="stable")
+        count = len(events.order)
+        self._first = np.searchsorted(joined[order], np.arange(count + 1))
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        self._fixed, *fifos = np.split(places, np.cumsum([len(part) for part in tails])[:-1])
+        self._into, self._back = fifos[: len(self.index)], fifos[len(self.index) :]
+        # Behind them is room for the arcs out of one FIFO.
+        self._arcs = np.zeros((len(order) + max(map(len, events.exits)), 2), np.int64)
         self._queue = np.full(QUEUE, k.NONE, np.int32)
         self._looked, self._look = np.full(count, -1), 0
-        self.interval = 0
 
     def begin(self, interval: int, depths: Mapping[str, int]) -> bool:
         """Find the earliest dates with all FIFOs at ``depths``, input offered evenly.
@@ -61,48 +57,48 @@ class SteadyState:
         # Small numbers are faster; no date is later than a few frames for each stage.
         small = interval * (len(self.pipeline.stages) + 8) < 1 << 28
         number = np.int32 if small else np.int64
-        self._table = self._table.astype(number)
-        self._work = np.full((len(events.chain), k.WORK_COLUMNS), k.IDLE, number)
+        self._work = np.full((len(events.order), k.WORK_COLUMNS), k.IDLE, number)
         self._work[:, k.RAISE] = 0
-        self._lists = np.zeros((k.LISTS, len(events.chain)), number)
-        self._table[:-1, k.AFTER_GAIN] = events.after_weight - interval * events.wraps
-        arcs = events.to, events.weight - interval * events.frames
-        self._arcs = np.stack(arcs, axis=1).astype(number)
-        for name, depth in depths.items():
-            self._set(name, depth)
+        self._lists = np.zeros((k.LISTS, len(events.order)), number)
+        self._arcs = self._arcs.astype(number)
+        _, heads, weights, frames = events.arcs
+        self._put(self._fixed, heads, weights - interval * frames)
+        for name, i in self.index.items():
+            self._set(i, depths[name])
         self._work[:, k.DATE] = 0
         self._work[:beats, k.DATE] = np.arange(beats) * interval // beats
         possible, self._look = k.settle_all(
-            events.order, *self._graph(), self._work, self._lists, self._looked, self._look
+            events.order, self._first, self._arcs, self._work, self._lists, self._looked, self._look
         )
         return bool(possible)
 
     def reduce(self, name: str, depth: int) -> bool:
         """Make a FIFO smaller if frames still come at the interval; else False, and no change."""
         i = self.index[name]
-        before = self._fifos[i].copy()
-        self._set(name, depth)
-        self._fifos[i, k.OPEN] = 1
+        before, exits, back = self._depths[i], self._events.exits[i], self._back[i]
+        self._set(i, depth)
+        # The arcs that need not hold yet stand aside; arcs to themselves are in their place.
+        self._arcs[self._first[-1] :][: len(exits)] = self._arcs[back]
+        self._put(back, exits, 0)
         possible, self._look = k.settle(
-            self._exits(i),
-            *self._graph(),
+            exits,
+            self._first,
+            self._arcs,
             self._work,
             self._lists,
             self._queue,
             self._looked,
             self._look,
         )
-        self._fifos[i, k.OPEN] = 0
-        if not possible:
-            self._fifos[i] = before
+        self._set(i, depth if possible else before)
         return bool(possible)
 
     def latency(self, name: str) -> int:
         """Cycles from the start of a step until its beat enters a FIFO."""
-        return int(self._events.latency[self.index[name]])
+        return self._events.latency[self.index[name]]
 
     def depth(self, name: str) -> int:
-        return int(self._fifos[self.index[name], k.DEPTH])
+        return self._depths[self.index[name]]
 
     def high_water(self, name: str) -> int:
         """Most beats that a FIFO holds at once."""
@@ -117,26 +113,25 @@ class SteadyState:
 
         side: ``right`` when one that leaves in that cycle has.
         """
-        i, events = self.index[name], self._events
-        at, beats = self._fifos[i, k.ENTRY_AT], self._fifos[i, k.BEATS]
-        exits = self._work[self._exits(i), k.DATE]
-        entered = self._work[events.entries[at : at + beats], k.DATE] + delay
+        i = self.index[name]
+        exits = self._work[self._events.exits[i], k.DATE]
+        entered = self._work[self._events.entries[i], k.DATE] + delay
         # Exits before each date: those of whole intervals, and those of the last one.
         frames, since = np.divmod(entered - exits[0], self.interval)
         gone = np.searchsorted(exits - exits[0], since, side)
+        beats = len(exits)
         return int((np.arange(1, beats + 1) - frames * beats - gone).max())
 
-    def _exits(self, i: int) -> np.ndarray:
-        at, beats = self._fifos[i, k.EXIT_AT], self._fifos[i, k.BEATS]
-        return np.arange(at, at + beats)
+    def _set(self, i: int, depth: int) -> None:
+        """Give a FIFO its depth, and with that its arcs."""
+        self._depths[i] = depth
+        entries, exits = self._events.entries[i], self._events.exits[i]
+        self._put(self._into[i], exits, self._events.latency[i] + fifo_latency(depth))
+        # The slot that becomes free is that of a beat `depth` later.
+        frames, beats = np.divmod(np.arange(len(exits)) + depth, len(exits))
+        self._put(self._back[i], entries[beats], 1 - self.interval * frames)
 
-    def _set(self, name: str, depth: int) -> None:
-        i = self.index[name]
-        self._fifos[i, k.DEPTH] = depth
-        self._fifos[i, k.LATENCY] = self._events.latency[i] + fifo_latency(depth)
-
-    def _graph(self) -> tuple:  # type: ignore[type-arg]
-        return (
-            self.interval, self._table, self._arcs, self._links, self._fifos, self._events.entries,
-            self._found,
-        )  # fmt: skip
+    def _put(self, places: np.ndarray, heads: np.ndarray, weights: np.ndarray | int) -> None:
+        """Arcs at these places. Those that go back so far that they never matter stay in range."""
+        self._arcs[places, 0] = heads
+        self._arcs[places, 1] = np.maximum(weights, np.iinfo(self._arcs.dtype).min // 2)
