@@ -53,11 +53,12 @@ def make_masks(faults: FaultList, dtype: np.dtype | type, access: int | None = N
     then depends on earlier writes.
     """
     unsigned = mask_type(dtype, faults.bits)
-    if faults.on_write and faults.errs < ALWAYS:
+    if faults.on_write and faults.errs < ALWAYS and len(faults):
         raise ChipError(
             "some writes fail: masks do not know what was written before; arrays that are written "
             "once read as the faults of FaultList.written_once()"
         )
+    faults = faults.written_once()
     if faults.errs < ALWAYS and access is None:
         raise ChipError("cells err in some accesses only: masks need the number of an access")
     n = len(faults)
