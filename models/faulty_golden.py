@@ -19,6 +19,7 @@ from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import decode_constants, decode_weights, split_constants
 from hwsim.accelerator.kinds import DEPTHWISE, GLOBAL_POOL, MAC, POOL, RESIZE
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.tables import table_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.cells import failing_cells, masks_in_access, read_cells, write_cells
 from hwsim.design.fields import signed
@@ -36,6 +37,7 @@ from hwsim.network import (
     Flatten,
     GlobalMaxPool,
     Linear,
+    Lookup,
     MuxConv2d,
     Requantize,
     TensorType,
@@ -76,10 +78,9 @@ class FaultyGolden:
         maps, tensors = {self.pipeline.source: images}, {INPUT: images}
         for stage in self.pipeline.stages:
             inputs = [self._link(fifo, maps, first) for fifo in self.pipeline.inputs_of(stage.name)]
-            result, maps[stage.name] = self._stage(stage, inputs, first)
-            for op, value in ((stage.op, result), (stage.rider, maps[stage.name])):
-                if op is not None:
-                    tensors[op.name] = value
+            results = self._stage(stage, inputs, first)
+            maps[stage.name] = results[-1]
+            tensors |= zip(stage.tensors, results, strict=stage.op is not None)
         for op in self.network:
             if isinstance(op, Flatten):
                 tensors[op.name] = tensors[op.inputs[0]]
@@ -101,7 +102,7 @@ class FaultyGolden:
             self.golden.get_buffer(f"{op.name}__kernels").copy_(_unpack(read))
 
     def _put_constants(self, stage: Stage) -> None:
-        op = stage.rider
+        op = stage.requantize
         if op is None or self.faults.of(stage.name, Role.CONSTANTS) is None:
             return
         arrays = decode_constants(stage, self.faults.stored(stage.name, Role.CONSTANTS))
@@ -123,8 +124,8 @@ class FaultyGolden:
 
     # -- stages ------------------------------------------------------------------------------------
 
-    def _stage(self, stage: Stage, inputs: list[Tensor], first: int) -> tuple[Tensor, Tensor]:
-        """The output of the op before the requantizer, and the output of the stage."""
+    def _stage(self, stage: Stage, inputs: list[Tensor], first: int) -> list[Tensor]:
+        """What each op of the stage yields, in order; what a stage without ops passes on."""
         op, x = stage.op, inputs[0]
         window = self.faults.of(stage.name, Role.WINDOW)
         if stage.kind is RESIZE:
@@ -134,7 +135,7 @@ class FaultyGolden:
             window = None
         weights = self.faults.of(stage.name, Role.WEIGHT)
         sums = self.faults.of(stage.name, Role.ACCUMULATOR)
-        if op is None or isinstance(op, Requantize):
+        if op is None or isinstance(op, (Requantize, Lookup)):
             result = x
         elif isinstance(op, Add):
             result = x + inputs[1]
@@ -148,9 +149,14 @@ class FaultyGolden:
                 self.golden, op, x.flatten(1)[..., None, None] if flat else x
             )
             result = _kept(result, stage.accumulator)
-        if stage.rider is None:
-            return result, result
-        return result, self._requantize(stage, result.reshape(-1, *stage.output.type.shape), first)
+        results = [] if op in (stage.requantize, stage.lookup) and op is not None else [result]
+        if stage.requantize is not None:
+            result = self._requantize(stage, result.reshape(-1, *stage.output.type.shape), first)
+            results.append(result)
+        if stage.lookup is not None:
+            result = result.reshape(-1, *stage.output.type.shape)
+            results.append(self._look_up(stage, result, first))
+        return results
 
     def _requantize(self, stage: Stage, x: Tensor, first: int) -> Tensor:
         op, store = stage.requantizer, requantize_store(stage)
@@ -174,6 +180,25 @@ class FaultyGolden:
             total = _lanes_to_maps(stage.output, flat, len(x))
         total = total << (64 - store.sum_bits) >> (64 - store.sum_bits)
         return (total >> min(op.shift, 63)).clamp(op.lo, op.hi)
+
+    def _look_up(self, stage: Stage, x: Tensor, first: int) -> Tensor:
+        """Lane l of a beat reads bank l, where the table of its channel lies."""
+        store, faulty = table_store(stage), self.faults.of(stage.name, Role.TABLE)
+        memory = next(
+            m for m in self.pipeline.memories() if m.name == Role.TABLE.memory(stage.name)
+        )
+        entry = _beats(stage.output, x - stage.table.lo)
+        places = entry[..., 0].numel()
+        number = first * entry[0, ..., 0].numel() + torch.arange(places)
+        bank = torch.arange(store.lanes).repeat(places)
+        number = number.repeat_interleave(store.lanes)
+        word = (bank * store.tables + number % store.tables) * store.entries + entry.flatten()
+        stored = self.pipeline.stored(memory)
+        assert stored is not None
+        seen = torch.from_numpy(stored)[word]
+        if faulty is not None:
+            seen = _read(faulty, seen, word, number, bank)
+        return _maps(stage.output, seen.view(places, -1), len(x))
 
     # -- step by step ------------------------------------------------------------------------------
 

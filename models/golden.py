@@ -25,6 +25,7 @@ from hwsim.network import (
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
+    Lookup,
     MaxPool2d,
     MuxConv2d,
     Network,
@@ -120,6 +121,11 @@ class GoldenNetwork(nn.Module):
         bias = self._array(op, "bias")[:, None, None]
         return ((x * multiplier + bias) >> op.shift).clamp(op.lo, op.hi)
 
+    def _lookup(self, op: Lookup, x: Tensor) -> Tensor:
+        tables, entries = self._array(op, "table").shape
+        first = torch.arange(x.shape[1])[:, None, None] * entries if tables > 1 else 0
+        return self._array(op, "table").flatten()[x - op.lo + first]
+
 
 _MEANING: dict[type[Op], Callable[..., Tensor]] = {
     MuxConv2d: GoldenNetwork._mux,
@@ -133,6 +139,7 @@ _MEANING: dict[type[Op], Callable[..., Tensor]] = {
     Flatten: GoldenNetwork._flatten,
     ArgMax: GoldenNetwork._argmax,
     Requantize: GoldenNetwork._requantize,
+    Lookup: GoldenNetwork._lookup,
 }
 
 

@@ -6,6 +6,10 @@ component only says how it is used. A memory that is only read takes one call:
 
     word = memory.look_up(m, pipe, "address", "start", depth)
 
+or, where lanes have equal parts of it, each its own:
+
+    words = memory.look_up_parts(m, pipe, addresses, "emit")
+
 A memory that is written as well is placed, and has ports:
 
     cells = memory.place(m, starts=enable)
@@ -125,6 +129,26 @@ class DesignMemory:
             return table(self.words, unsigned(self.info.bits), pipe.at(address, depth))
         cells = self.place(m, starts=pipe.at(enable, depth - 1))
         return cells.read(pipe.at(address, depth - 1))
+
+    def look_up_parts(
+        self, m: Module, pipe: Pipe, addresses: Sequence[Value], enable: str
+    ) -> list[Value]:
+        """A word of each of the memory's equal parts, a bank each; advances ``pipe`` by a register.
+
+        For a memory that nothing writes. addresses: one for each part. enable: control signal of
+        the pipe.
+        """
+        if self.info.style is Style.CONSTANT:
+            size, shape = self.info.words // len(addresses), unsigned(self.info.bits)
+            words = [
+                table(self.words[n * size : (n + 1) * size], shape, at)
+                for n, at in enumerate(addresses)
+            ]
+            return pipe.register(words, self.info.name.rpartition(".")[2])
+        cells = self.place(m, starts=pipe[enable])
+        words = [cells.read(at, bank=n) for n, at in enumerate(addresses)]
+        pipe.advance()
+        return words
 
     def place(
         self, m: Module, *, starts: Value | None = None, ends: Value | None = None

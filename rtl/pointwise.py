@@ -1,4 +1,4 @@
-"""Stages that handle each beat by itself: add, requantize, fork; and argmax over a frame."""
+"""Stages that handle each beat by itself: add, requantize, lookup, fork; argmax over a frame."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AddStage(StageComponent):
 
 
 class PassStage(StageComponent):
-    """A lone ``Requantize``, or a fork: beats pass through one register."""
+    """A lone ``Requantize`` or ``Lookup``, or a fork: beats pass through one register."""
 
     def control_bits(self, control: Component) -> dict[str, Value]:
         bits = super().control_bits(control)

@@ -1,4 +1,4 @@
-"""Base of all stages: ports, output FIFO handshake, and the requantizer at a stage's end."""
+"""Base of all stages: ports, output FIFO handshake, requantizer and lookup at a stage's end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.stage import Stage
+from hwsim.accelerator.tables import table_store
 from hwsim.design.roles import Role
 from hwsim.rtl.control import StreamControl, WindowControl
 from hwsim.rtl.fifo import credit_signature
@@ -87,15 +88,18 @@ class StageComponent(Component):
         pipe = Pipe(m, **self.control_bits(control))
         values = self.datapath(m, control, pipe)
         self.probes = {}
-        head = None if stage.op is stage.rider else stage.op
+        head = None if stage.op in (stage.requantize, stage.lookup) else stage.op
         name = "x" if head is None else head.name
         shape = element(stage.accumulator)
         values = [named(m, f"{name}_{n}", v, shape) for n, v in enumerate(values)]
         if head is not None:
             self.probes[head.name] = (pipe["emit"], values)
-        if stage.rider is not None:
+        if stage.requantize is not None:
             values = requantize(m, stage, values, pipe, self.memory(Role.CONSTANTS))
-            self.probes[stage.rider.name] = (pipe["emit"], values)
+            self.probes[stage.requantize.name] = (pipe["emit"], values)
+        if stage.lookup is not None:
+            values = look_up(m, stage, values, pipe, self.memory(Role.TABLE))
+            self.probes[stage.lookup.name] = (pipe["emit"], values)
         if pipe.latency != stage.timing.latency:
             raise AssertionError(
                 f"stage {stage.name}: datapath has {pipe.latency} registers, "
@@ -131,9 +135,7 @@ def requantize(
     memory: of the constants. Those of the beat's channels are read while the last register before
     the requantizer is filled. Two cycles, three when there is a multiplication.
     """
-    store, op = requantize_store(stage), stage.rider
-    assert store is not None
-    assert op is not None
+    store, op = requantize_store(stage), stage.requantizer
     word = memory.look_up(m, pipe, store.index, "emit", pipe.latency)
     multipliers, biases = [], []
     for n in range(stage.output.lanes):
@@ -159,3 +161,19 @@ def requantize(
         low = Mux(x < op.lo, op.lo, x)
         out.append(named(m, f"clamped_{n}", Mux(x > op.hi, op.hi, low)))
     return pipe.register(out, f"{op.name}_r")
+
+
+def look_up(
+    m: Module, stage: Stage, values: Sequence[Value], pipe: Pipe, memory: DesignMemory
+) -> list[Value]:
+    """The table's entry for each lane, one register on; memory: of the tables."""
+    store, x, y = table_store(stage), stage.requantized, stage.output.type
+    beat = [pipe[store.index]] if store.index else []
+    addresses = []
+    for n, value in enumerate(values):
+        index = named(m, f"entry_{n}", value, element(x))
+        # The lowest value of a signed type is entry 0.
+        bits = Cat(index[:-1], ~index[-1]) if x.signed else index
+        addresses.append(Cat(bits, *beat))
+    words = memory.look_up_parts(m, pipe, addresses, "emit")
+    return [word.as_signed() if y.signed else word for word in words]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwsim.accelerator import Fold, auto_fold, build_pipeline, is_mac
-from hwsim.accelerator.folding import stage_ops
+from hwsim.accelerator.folding import stages_of
 from hwsim.accelerator.kinds import RESIZE
 from hwsim.errors import MappingError
 from hwsim.network import (
@@ -85,7 +85,7 @@ def count_resizes(network: Network, folding: dict[str, Fold]) -> int:
 def test_fixed_folds_are_kept(seed: int) -> None:
     network = random_network(seed, Limits(channels=6, size=6))
     rng = np.random.default_rng(seed)
-    ops = stage_ops(network)
+    ops = [network[name] for name in stages_of(network)]
     op = ops[int(rng.integers(len(ops)))]
     simd = int(rng.integers(1, network.types[op.inputs[0]].channels + 1))
     fixed = {op.name: Fold(1, simd, "constant")}

@@ -102,7 +102,7 @@ def weight_words(stage: Stage) -> list[str]:
 
 
 def constant_words(stage: Stage) -> list[str]:
-    op, y = stage.rider, stage.output
+    op, y = stage.requantize, stage.output
     multipliers = [int(v) for v in op.multiplier]
     biases = [int(v) for v in op.bias]
     bias_bits = width(min(biases), max(biases))
@@ -145,9 +145,9 @@ def test_random_networks_have_every_kind_of_store() -> None:
     names = {stage.op.alphabet.name.rstrip("2345678") for stage in weighted}
     assert names == {"binary", "ternary", "int", "pow2_"}
     assert {stage.inputs[0].flat for stage in weighted} == {False, True}
-    riders = [stage for stage in stages if stage.rider is not None]
-    assert {len(s.rider.bias) > s.output.type.channels for s in riders} == {False, True}
-    assert {bool((s.rider.multiplier == 1).all()) for s in riders} == {False, True}
+    riders = [stage for stage in stages if stage.requantize is not None]
+    assert {len(s.requantize.bias) > s.output.type.channels for s in riders} == {False, True}
+    assert {bool((s.requantize.multiplier == 1).all()) for s in riders} == {False, True}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -61,8 +61,8 @@ def test_fields_are_the_words(pipeline: Pipeline) -> None:
             assert tap is None or np.array_equal(tap, stage.op.tap)
         else:
             multiplier, bias = decode_constants(stage, stored)
-            assert np.array_equal(multiplier, stage.rider.multiplier)
-            assert np.array_equal(bias, stage.rider.bias)
+            assert np.array_equal(multiplier, stage.requantize.multiplier)
+            assert np.array_equal(bias, stage.requantize.bias)
 
 
 def test_cells_of_padding_lanes_do_not_fail(pipeline: Pipeline) -> None:

@@ -1,9 +1,10 @@
 """The values in a memory's words: the bits of each value, and the meaning of a word.
 
 A word is a row of *fields*, each of which holds one number: a lane of a beat, an accumulator, a
-multiplier or a bias, a tap or a weight code (``hwsim.accelerator.memories`` says where each lies).
-Fields are the same for hardware, NumPy and PyTorch, also after failing cells changed them. Only
-this module packs and unpacks words. Images are made on demand; sizes are known without images.
+multiplier or a bias, an entry of a table, a tap or a weight code (``hwsim.accelerator.memories``
+says where each lies). Fields are the same for hardware, NumPy and PyTorch, also after failing cells
+changed them. Only this module packs and unpacks words. Images are made on demand; sizes are known
+without images.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 
 from hwsim.accelerator.kinds import Accumulator
 from hwsim.accelerator.requantize import RequantizeStore, requantize_store
-from hwsim.accelerator.stage import Stage
+from hwsim.accelerator.stage import Stage, Stream
+from hwsim.accelerator.tables import table_store
 from hwsim.accelerator.weights import WeightStore, arrange, weight_store
 from hwsim.design.fields import Fields, signed, unsigned
 from hwsim.design.memory import MemoryInfo
@@ -38,7 +40,7 @@ def memory_fields(pipeline: Pipeline, memory: MemoryInfo) -> Fields:
         return _in_turn(fields, fifo.stream.type.channels)
     stage = pipeline.stage(memory.layer)
     match memory.role:
-        case Role.WEIGHT | Role.CONSTANTS:
+        case Role.WEIGHT | Role.CONSTANTS | Role.TABLE:
             return store_fields(stage, memory.role)
         case Role.WINDOW:
             stream = stage.inputs[0]
@@ -90,6 +92,8 @@ def _store(role: Role) -> tuple[Callable[[Stage], Fields], Callable[[Stage], np.
             return _weight_fields, _stored_weights
         case Role.CONSTANTS:
             return _constant_fields, _stored_constants
+        case Role.TABLE:
+            return _table_fields, _stored_tables
         case Role.WINDOW | Role.FIFO | Role.ACCUMULATOR:
             raise ValueError(f"the contents of a memory of role {role} are only known at run time")
         case _:
@@ -148,14 +152,40 @@ def constant_places(stage: Stage) -> np.ndarray:
 
     A channel is an index into ``multiplier`` and ``bias``; -1 past the last channel.
     """
-    y, op = stage.output, stage.requantizer
-    pixels = len(op.bias) // y.type.channels
+    return _channel_places(stage.output, len(stage.requantizer.bias))
+
+
+def _channel_places(y: Stream, channels: int) -> np.ndarray:
+    """Which channel of the tensor each lane of a beat carries: int64 [beats, lanes].
+
+    channels: of the tensor, which has more than the stream's map where it is flattened. -1 past
+    the last channel.
+    """
+    pixels = channels // y.type.channels
     pixel, beat = np.divmod(np.arange(pixels * y.beats), y.beats)
     channel = beat[:, np.newaxis] * y.lanes + np.arange(y.lanes)
     return np.where(channel < y.type.channels, channel * pixels + pixel[:, np.newaxis], -1)
 
 
-# -- weights and constants -------------------------------------------------------------------------
+@lru_cache(maxsize=256)
+def table_places(stage: Stage) -> np.ndarray:
+    """Which table of the lookup each lane reads in each beat: int64 [tables, lanes].
+
+    An index into ``table``; -1 past the last channel.
+    """
+    tables = len(stage.table.table)
+    if tables == 1:
+        return np.zeros((1, stage.output.lanes), np.int64)
+    return _channel_places(stage.output, tables)
+
+
+def _table_fields(stage: Stage) -> Fields:
+    store = table_store(stage)
+    real = np.repeat((table_places(stage) >= 0).T.reshape(-1, 1), store.entries, axis=0)
+    return Fields(np.array([store.bits]), real, 1, (Role.TABLE,))
+
+
+# -- weights, constants and tables -----------------------------------------------------------------
 
 
 def _stored_weights(stage: Stage) -> np.ndarray:
@@ -176,6 +206,12 @@ def _stored_constants(stage: Stage) -> np.ndarray:
         multiplier = np.where(real, op.multiplier[place], 0)
         columns.insert(0, unsigned(multiplier, constants.multiplier_bits))
     return np.stack(columns, axis=2).reshape(len(place), -1)
+
+
+def _stored_tables(stage: Stage) -> np.ndarray:
+    place = table_places(stage).T[..., np.newaxis]
+    entries = np.where(place >= 0, stage.table.table[place[..., 0]], 0)
+    return unsigned(entries, table_store(stage).bits).reshape(-1, 1)
 
 
 def split_weights(store: WeightStore, fields: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -230,3 +266,15 @@ def decode_constants(stage: Stage, fields: np.ndarray) -> tuple[np.ndarray, np.n
     if multipliers is not None:
         multiplier[place[real]] = signed(multipliers, store.multiplier_bits)[real]
     return multiplier, bias
+
+
+def decode_tables(stage: Stage, fields: np.ndarray) -> np.ndarray:
+    """The lookup's ``table``, [channels, entries], as the copies of the lanes say."""
+    store, y = table_store(stage), stage.output
+    place = _channel_places(y, y.type.size if y.flat else y.type.channels)
+    copies = fields.reshape(store.lanes, store.tables, store.entries)
+    entries = signed(copies, store.bits) if y.type.signed else copies
+    beat, lane = np.nonzero(place >= 0)
+    table = np.empty((len(beat), store.entries), np.int64)
+    table[place[beat, lane]] = entries[lane, beat % store.tables]
+    return table

@@ -19,9 +19,9 @@ class Fold:
     """Parallelism of one stage.
 
     pe: output lanes; simd: input lanes. Stages that work channel by channel (pools, adds,
-    depthwise convolutions, requantizers, argmax) have ``simd`` lanes and ignore ``pe``. Neither
-    has to divide the channels. weights: ``memory`` (taps and weights in on-chip memory) or
-    ``constant`` (in the fabric).
+    depthwise convolutions, requantizers, lookups, argmax) have ``simd`` lanes and ignore
+    ``pe``. Neither has to divide the channels. weights: ``memory`` (taps, weights and lookup tables
+    of the stage in on-chip memory) or ``constant`` (in the fabric).
     """
 
     pe: int = 1

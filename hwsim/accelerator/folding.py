@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hwsim.accelerator.fold import Fold, is_mac
 from hwsim.accelerator.kinds import kind_of
 from hwsim.errors import MappingError
-from hwsim.network import Flatten, Network, Op, Requantize
+from hwsim.network import Flatten, Network, Op
 from hwsim.schema import suggestion
 
 
@@ -16,28 +16,35 @@ def fan(network: Network, op: Op) -> tuple[int, int]:
     return network.types[op.inputs[0]].channels, network.types[op.name].channels
 
 
-def rider(network: Network, op: Op) -> Requantize | None:
-    """The Requantize in the stage of ``op``: the only reader of the tensor of ``op``."""
-    if isinstance(op, Flatten) or not kind_of(op).takes_rider:
-        return None
-    readers = network.consumers(op.name)
-    if len(readers) == 1 and isinstance(readers[0], Requantize):
-        return readers[0]
-    return None
+def riders(network: Network, op: Op) -> tuple[Op, ...]:
+    """The ops that the stage of ``op`` does too: each the only reader of the one before."""
+    found: list[Op] = []
+    if isinstance(op, Flatten):
+        return ()
+    for kind in kind_of(op).riders:
+        readers = network.consumers(found[-1].name if found else op.name)
+        if len(readers) == 1 and isinstance(readers[0], kind):
+            found.append(readers[0])
+    return tuple(found)
 
 
-def stage_ops(network: Network) -> list[Op]:
-    """The ops that have a stage of their own: all ops except riders and Flatten."""
-    riders = {r.name for op in network if (r := rider(network, op)) is not None}
-    return [op for op in network if op.name not in riders and not isinstance(op, Flatten)]
+def stages_of(network: Network) -> dict[str, tuple[Op, ...]]:
+    """What each stage does, by name of the stage: its op, then the riders."""
+    stages: dict[str, tuple[Op, ...]] = {}
+    riding: set[str] = set()
+    for op in network:
+        if op.name not in riding and not isinstance(op, Flatten):
+            stages[op.name] = (op, *riders(network, op))
+            riding |= {rider.name for rider in stages[op.name][1:]}
+    return stages
 
 
 def check_folding(network: Network, folding: Mapping[str, Fold]) -> None:
-    """Raise MappingError for a fold without a stage, or with more lanes than channels."""
-    stages = {op.name: rider(network, op) for op in stage_ops(network)}
+    """Raise MappingError for a fold of what is no stage, or with more lanes than channels."""
+    stages = stages_of(network)
     for name, fold in folding.items():
         if name not in stages:
-            hosts = [host for host, guest in stages.items() if guest and guest.name == name]
+            hosts = [host for host, ops in stages.items() if name in {op.name for op in ops}]
             hint = f"'{name}' is done by the stage '{hosts[0]}': name that" if hosts else ""
             raise MappingError(
                 f"folding: there is no stage '{name}'; "

@@ -9,6 +9,10 @@ A cell is named by memory, word and bit: "bit 3 of word 17 of conv2.weight". Wor
 ``<op>.requantize``    word = beat of the output pixel (flattened maps: beat of the frame). Bits:
                        for each lane the multiplier, then the bias, two's complement
                        (``hwsim.accelerator.requantize``).
+``<op>.table``         word = ``lane * bank_words + table * entries + (x - lo)``: each lane has a
+                       copy of the table of all channels (table 0), or of those of its channels
+                       (table = beat of the output pixel; flattened maps: of the frame). Bits:
+                       one entry (``hwsim.accelerator.tables``).
 ``<op>.window``        word = ``bank * bank_words + address``. Bank ``(y mod kernel rows) *
                        kernel columns + (x + pad) mod kernel columns`` holds pixel (y, x), y
                        counted over all frames; address = ``(row of the bank * bank_columns +
@@ -21,7 +25,7 @@ A cell is named by memory, word and bit: "bit 3 of word 17 of conv2.weight". Wor
                        go), bits: one accumulator per lane, lane 0 lowest.
 =====================  ==========================================================================
 
-If op and requantizer share a stage, both memories carry the name of the stage.
+If op, requantizer and lookup share a stage, all memories carry the name of the stage.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ from typing import TYPE_CHECKING, assert_never
 from hwsim.accelerator.kinds import Accumulator, Window
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.stage import Fifo, Stage
+from hwsim.accelerator.tables import table_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.design.memory import MemoryInfo
 from hwsim.design.roles import Role, Style
@@ -49,7 +54,9 @@ def memory_list(pipeline: Pipeline) -> tuple[MemoryInfo, ...]:
 
 
 def _of_stage(stage: Stage) -> list[MemoryInfo]:
-    candidates = (_window(stage), _weights(stage), _accumulator(stage), _constants(stage))
+    candidates = (
+        _window(stage), _weights(stage), _accumulator(stage), _constants(stage), _tables(stage)
+    )  # fmt: skip
     return [memory for memory in candidates if memory is not None]
 
 
@@ -97,7 +104,7 @@ def _weights(stage: Stage) -> MemoryInfo | None:
 
 
 def _constants(stage: Stage) -> MemoryInfo | None:
-    if stage.rider is None:
+    if stage.requantize is None:
         return None
     store = requantize_store(stage)
     return _store(
@@ -108,6 +115,24 @@ def _constants(stage: Stage) -> MemoryInfo | None:
         store.words > 1,
         stage.timing.output_beats,
         "constants",
+    )
+
+
+def _tables(stage: Stage) -> MemoryInfo | None:
+    if stage.lookup is None:
+        return None
+    store, in_memory = table_store(stage), stage.fold.weights == "memory"
+    banks = range(store.lanes) if in_memory else ()
+    return MemoryInfo(
+        Role.TABLE.memory(stage.name),
+        Role.TABLE,
+        stage.name,
+        store.words,
+        store.bits,
+        Style.MEMORY if in_memory else Style.CONSTANT,
+        store.lanes * stage.timing.output_beats,
+        0,
+        tuple(f"stage_{stage.name}.table_{lane}" for lane in banks),
     )
 
 

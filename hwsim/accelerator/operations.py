@@ -2,9 +2,9 @@
 
 The count includes every operation of the datapath in every step, also in folded lanes past the last
 channel, since these lanes toggle like all others. An n:1 multiplexer counts as n - 1 two-input
-ones. A requantizer counts once per lane and beat that leaves the stage. The count leaves out
-counters, addresses and pipeline registers, and logic that starts, holds or clears a value (zeros
-outside the image, accumulators).
+ones. A requantizer and a lookup count once per lane and beat that leaves the stage. The count
+leaves out counters, addresses and pipeline registers, and logic that starts, holds or clears a
+value (zeros outside the image, accumulators).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections import Counter
 
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.accelerator.stage import Stage
+from hwsim.accelerator.tables import table_store
 from hwsim.design.operation import Operation
 
 
@@ -22,6 +23,7 @@ def count_operations(stage: Stage) -> Counter[Operation]:
     count.update(_window(stage))
     count.update(stage.kind.operations(stage))
     count.update(_requantize(stage))
+    count.update(_lookup(stage))
     return Counter({operation: n for operation, n in count.items() if n})
 
 
@@ -43,15 +45,25 @@ def _window(stage: Stage) -> Counter[Operation]:
 
 
 def _requantize(stage: Stage) -> Counter[Operation]:
-    if stage.rider is None:
+    if stage.requantize is None:
         return Counter()
     store = requantize_store(stage)
     times = stage.output.lanes * stage.timing.output_beats
-    shifted = max(1, store.sum_bits - stage.rider.shift)
+    shifted = max(1, store.sum_bits - stage.requantize.shift)
     count: Counter[Operation] = Counter()
     if store.multiplier_bits:
         count[Operation("multiply", stage.accumulator.bits, store.multiplier_bits)] += times
     count[Operation("add", store.sum_bits)] += times
     count[Operation("compare", shifted)] += 2 * times
-    count[Operation("select", stage.output.type.bits)] += 2 * times
+    count[Operation("select", stage.requantized.bits)] += 2 * times
     return count
+
+
+def _lookup(stage: Stage) -> Counter[Operation]:
+    """Tables in the fabric: one level of multiplexers per address bit. Memories are no logic."""
+    if stage.lookup is None or stage.fold.weights != "constant":
+        return Counter()
+    store = table_store(stage)
+    depth = (store.tables * store.entries - 1).bit_length()
+    times = depth * store.lanes * stage.timing.output_beats
+    return Counter({Operation("select", store.bits): times})

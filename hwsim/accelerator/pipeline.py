@@ -1,9 +1,10 @@
 """From an integer network to a pipeline: stages linked by FIFOs.
 
-Every op becomes one stage, except that a ``Requantize`` rides at the end of the stage that feeds
-it and ``Flatten`` only relabels the stream. Where a stage's lanes differ from those of its
-producer, a ``resize`` stage stands between. A tensor with several readers leaves its stage
-through one FIFO per reader, which is how residual branches fork.
+Every op becomes one stage, except that a ``Requantize`` and then a ``Lookup`` ride at the end of
+the stage that feeds them (``StageKind.riders``), and that ``Flatten`` only relabels the stream.
+Where a stage's lanes differ from those of its producer, a ``resize`` stage stands between. A tensor
+with several readers leaves its stage through one FIFO per reader, which is how residual branches
+fork.
 
 A stage has the name of its op; a name that hwsim adds differs from all names of ops (``_Names``).
 """
@@ -20,9 +21,9 @@ import numpy as np
 
 from hwsim.accelerator.fields import memory_content, memory_fields
 from hwsim.accelerator.fold import Fold
-from hwsim.accelerator.folding import check_folding, rider
+from hwsim.accelerator.folding import check_folding, stages_of
 from hwsim.accelerator.kinds import FORK, RESIZE, StageKind, Window, kind_of
-from hwsim.accelerator.kinds.kind import requantize_latency
+from hwsim.accelerator.kinds.kind import riders_latency
 from hwsim.accelerator.memories import memory_list
 from hwsim.accelerator.operations import count_operations
 from hwsim.accelerator.ring import size_ring
@@ -33,7 +34,7 @@ from hwsim.design.fields import Fields
 from hwsim.design.memory import MemoryInfo
 from hwsim.design.operation import Operation
 from hwsim.errors import MappingError
-from hwsim.network import INPUT, Flatten, Network, Op, Requantize
+from hwsim.network import INPUT, Flatten, Lookup, Network, Op, Requantize
 from hwsim.schema import suggestion
 
 if TYPE_CHECKING:
@@ -197,20 +198,15 @@ class _Builder:
         self.streams[INPUT] = (self.source, Stream(INPUT, network.input, lanes))
         if self._reads(INPUT) > 1 or all(isinstance(op, Flatten) for op in network.ops):
             self._fork_input()
-        fused: set[str] = set()
+        stages = stages_of(network)
         for op in network.ops:
-            if op.name in fused:
-                continue
             if isinstance(op, Flatten):
                 producer, stream = self.streams[op.inputs[0]]
                 flat = stream.flat or network.types[op.inputs[0]].height > 1
                 flat = flat or network.types[op.inputs[0]].width > 1
                 self.streams[op.name] = (producer, replace(stream, tensor=op.name, flat=flat))
-                continue
-            requantize = rider(network, op)
-            if requantize is not None:
-                fused.add(requantize.name)
-            self._add_stage(op, requantize)
+            elif op.name in stages:
+                self._add_stage(op, stages[op.name][1:])
         producer, stream = self.streams[network.output]
         self._link(producer, self.sink, stream)
         interval = max(stage.timing.ideal_interval for stage in self.stages)
@@ -243,7 +239,7 @@ class _Builder:
         """A stage of no op, from ``x`` to ``y``."""
         fold = Fold(1, y.lanes)
         timing = kind.timing(None, fold, x, y, 0)
-        self.stages.append(Stage(name, kind, None, None, fold, (x,), x.type, y, timing))
+        self.stages.append(Stage(name, kind, None, (), fold, (x,), x.type, y, timing))
 
     def _link(self, producer: str, consumer: str, stream: Stream) -> None:
         name = self.fifo_names.new(f"{stream.tensor}__{consumer}")
@@ -263,7 +259,7 @@ class _Builder:
         self._link(name, consumer, narrow)
         return narrow
 
-    def _add_stage(self, op: Op, requantize: Requantize | None) -> None:
+    def _add_stage(self, op: Op, riders: tuple[Op, ...]) -> None:
         fold = self.folding.get(op.name)
         if fold is None:
             fold = Fold(1, self.streams[op.inputs[0]][1].lanes)
@@ -271,15 +267,15 @@ class _Builder:
         kind, x = kind_of(op), inputs[0]
         self._check_flat(op, kind, inputs)
         fold = replace(fold, simd=x.lanes)
-        last = requantize.name if requantize else op.name
+        last = (op, *riders)[-1].name
         flat = x.flat and kind.keeps_flat
         out_type = self.network.types[last]
         if flat:
             out_type = replace(x.type, bits=out_type.bits, signed=out_type.signed)
         output = Stream(last, out_type, kind.output_lanes(fold, x), flat)
-        timing = kind.timing(op, fold, x, output, requantize_latency(requantize))
-        result = x.type if isinstance(op, Requantize) else self.network.types[op.name]
-        stage = Stage(op.name, kind, op, requantize, fold, inputs, result, output, timing)
+        timing = kind.timing(op, fold, x, output, riders_latency(riders))
+        result = x.type if isinstance(op, (Requantize, Lookup)) else self.network.types[op.name]
+        stage = Stage(op.name, kind, op, riders, fold, inputs, result, output, timing)
         self.stages.append(stage)
         self.streams[last] = (op.name, output)
 
@@ -287,7 +283,7 @@ class _Builder:
         if any(x.flat for x in inputs) and not kind.reads_flat(op):
             raise MappingError(
                 f"{op.kind} cannot read a flattened map, which streams pixel by pixel; "
-                "put Linear, Requantize or ArgMax after Flatten",
+                "put Linear, Requantize, Lookup or ArgMax after Flatten",
                 op=op.name,
             )
 

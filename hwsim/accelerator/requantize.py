@@ -52,13 +52,8 @@ def requantize_store(stage: Stage) -> RequantizeStore:
     bias_bits = _signed_bits(bias)
     channels = stage.output.type.channels
     pixels = len(bias) // channels
-    # An op that walks its output channels in groups counts them in `group`, all others in `n`;
-    # a flattened map has constants of its own in every pixel.
-    index = "group" if stage.kind.by_pe else "n"
-    if pixels > 1:
-        index = "beat"
     return RequantizeStore(
-        index,
+        stage.beat_counter,
         multiplier_bits,
         bias_bits,
         sum_bits,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.timing import Timing, fifo_latency
-from hwsim.network import Op, Requantize, TensorType, Weighted
+from hwsim.network import Lookup, Op, Requantize, TensorType, Weighted
 
 if TYPE_CHECKING:
     from hwsim.accelerator.kinds import StageKind
@@ -59,17 +59,17 @@ class Fifo:
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """One stage: it computes ``op`` (None: resize, fork), ``requantize`` rides at its end.
+    """One stage: it computes ``op`` (None: resize, fork), ``riders`` are done at its end.
 
     kind: record of this kind of stage (``hwsim.accelerator.kinds``). inputs: streams that the stage
-    reads, in the op's order. accumulator: type of the output of ``op``, before the requantizer.
+    reads, in the op's order. accumulator: type of the output of ``op``, before the riders.
     output: the stream that the stage yields.
     """
 
     name: str
     kind: StageKind
     op: Op | None
-    requantize: Requantize | None
+    riders: tuple[Op, ...]
     fold: Fold
     inputs: tuple[Stream, ...]
     accumulator: TensorType
@@ -78,20 +78,50 @@ class Stage:
 
     @property
     def ops(self) -> tuple[Op, ...]:
-        """The ops of this stage, in order; empty for a stage that hwsim adds between two others."""
-        return tuple(op for op in (self.op, self.requantize) if op is not None)
+        """The ops that this stage does, in order; none of a stage that hwsim puts between."""
+        return self.riders if self.op is None else (self.op, *self.riders)
 
     @property
-    def rider(self) -> Requantize | None:
+    def requantize(self) -> Requantize | None:
         """The requantizer at the stage's end, which may be all that the stage does."""
-        return self.op if isinstance(self.op, Requantize) else self.requantize
+        return next((op for op in self.ops if isinstance(op, Requantize)), None)
 
     @property
     def requantizer(self) -> Requantize:
-        """``rider`` of a stage that has one; raises TypeError for all others."""
-        if self.rider is None:
+        """``requantize`` of a stage that has one; raises TypeError for all others."""
+        if self.requantize is None:
             raise TypeError(f"stage {self.name} has no requantizer")
-        return self.rider
+        return self.requantize
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """The lookup at the stage's end, which may be all that the stage does."""
+        return next((op for op in self.ops if isinstance(op, Lookup)), None)
+
+    @property
+    def table(self) -> Lookup:
+        """``lookup`` of a stage that has one; raises TypeError for all others."""
+        if self.lookup is None:
+            raise TypeError(f"stage {self.name} has no lookup table")
+        return self.lookup
+
+    @property
+    def requantized(self) -> TensorType:
+        """What the requantizer yields; without one the same as ``accumulator``."""
+        if self.requantize is None:
+            return self.accumulator
+        return TensorType.for_range(self.output.type.shape, self.requantize.lo, self.requantize.hi)
+
+    @property
+    def beat_counter(self) -> str:
+        """The step counter that tells which channels a beat has that leaves the stage.
+
+        Stages that walk their output channels in groups count them in ``group``, all others in
+        ``n``; a flattened map has channels of its own in every pixel.
+        """
+        if self.output.flat:
+            return "beat"
+        return "group" if self.kind.by_pe else "n"
 
     @property
     def weighted(self) -> Weighted:

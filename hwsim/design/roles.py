@@ -31,6 +31,7 @@ class Role(StrEnum):
     WEIGHT = "weight"
     WINDOW = "window"
     CONSTANTS = "constants"
+    TABLE = "table"
     FIFO = "fifo"
     ACCUMULATOR = "accumulator"
 
@@ -43,6 +44,8 @@ class Role(StrEnum):
                 return _WINDOW
             case Role.CONSTANTS:
                 return _CONSTANTS
+            case Role.TABLE:
+                return _TABLE
             case Role.FIFO:
                 return _FIFO
             case Role.ACCUMULATOR:
@@ -67,6 +70,9 @@ _CONSTANTS = RoleRecord(
     written=False,
     protectable=True,
     colour=4,
+)
+_TABLE = RoleRecord(
+    name="{owner}.table", holds="lookup tables", written=False, protectable=True, colour=5
 )
 _FIFO = RoleRecord(
     name="fifo.{owner}", holds="beats between stages", written=True, protectable=True, colour=2

@@ -271,3 +271,21 @@ def maximum(x, offset, size, step, channel, out, at):  # type: ignore[no-untyped
                     s = base + offset[t]
                     for b in range(_lanes):
                         out[a + b] = max(out[a + b], x[s + b])
+
+
+@njit
+def look_up(x, table, lo, size, out, at):  # type: ignore[no-untyped-def]
+    """``out[c, p, q] = table[c, x[c, p, q] - lo]``, of one row for all channels ``table[0, ...]``.
+
+    table: [1 or channels, entries] of the type of out, entries being a power of two, so that
+    images that are not there stay within the table, too. size: as in weighted_sum. at: of x and of
+    out: (first element, elements per channel, elements per row).
+    """
+    mask = np.int64(table.shape[1] - 1)
+    for c in range(size[0]):
+        entries = table[c if len(table) > 1 else 0]
+        for p in range(size[1]):
+            s = np.uintp(at[0][0] + c * at[0][1] + p * at[0][2])
+            a = np.uintp(at[1][0] + c * at[1][1] + p * at[1][2])
+            for b in range(np.uintp(size[2]) * _lanes):
+                out[a + b] = entries[np.uintp((x[s + b] - lo) & mask)]

@@ -18,6 +18,7 @@ from hwsim.network import (
     ArgMax,
     Flatten,
     GlobalMaxPool,
+    Lookup,
     MaxPool2d,
     Op,
     Requantize,
@@ -186,11 +187,18 @@ def _argmax(op: Op, x: Layout, y: Layout) -> Callable[..., None]:
     return run
 
 
+def _lookup(op: Lookup, x: Layout, y: Layout) -> Callable[..., None]:
+    table, size = op.table.astype(y.dtype), y.type.shape
+    at = (x.first, x.channel, x.row), (y.first, y.channel, y.row)
+    return lambda a, out: kernels.look_up(a, table, op.lo, size, out, at)
+
+
 _MAKE: dict[type[Op], Callable[..., Callable[..., None]]] = {
     MaxPool2d: _maximum,
     GlobalMaxPool: _maximum,
     Add: _add,
     Flatten: _flatten,
     ArgMax: _argmax,
+    Lookup: _lookup,
 }
 """Ops that do not sum."""

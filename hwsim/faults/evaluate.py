@@ -173,12 +173,9 @@ class _Block:
         self._pass_on(executor, pipeline.source, x, first)
         for stage in pipeline.stages:
             inputs = [self.links[fifo.name] for fifo in pipeline.inputs_of(stage.name)]
-            result, output = executor._stages[stage.name](inputs, first, history)
-            if stage.op is not None:
-                self.tensors[stage.op.name] = output if stage.op is stage.rider else result
-            if stage.requantize is not None:
-                self.tensors[stage.requantize.name] = output
-            self._pass_on(executor, stage.name, output, first)
+            results = executor._stages[stage.name](inputs, first, history)
+            self.tensors.update(zip(stage.tensors, results, strict=stage.op is not None))
+            self._pass_on(executor, stage.name, results[-1], first)
 
     def _pass_on(self, executor: FaultyExecutor, producer: str, x: np.ndarray, first: int) -> None:
         for fifo in executor.faults.pipeline.outputs_of(producer):

@@ -1,9 +1,9 @@
 """A chip's circuit: an accelerator with persistent faults, in a form that an executor can run.
 
 Read-only stores are read the same in every frame, so their faults are other weights, taps,
-multipliers and biases. Faults of FIFOs and windows are edits of the tensors that pass through
-them: a link with faulty memories is a tensor of its own, which an identity op yields for the
-one reader. Registers overflow, and accumulators err, as those of the RTL.
+multipliers, biases and tables. Faults of FIFOs and windows are edits of the tensors that pass
+through them: a link with faulty memories is a tensor of its own, which an identity op yields for
+the one reader. Registers overflow, and accumulators err, as those of the RTL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from hwsim.accelerator import Fifo, Pipeline, Stage
-from hwsim.accelerator.fields import decode_constants, decode_weights, weight_places
+from hwsim.accelerator.fields import decode_constants, decode_tables, decode_weights, weight_places
 from hwsim.accelerator.kinds import Accumulator
 from hwsim.accelerator.requantize import requantize_store
 from hwsim.design.fields import ONES
@@ -27,6 +27,7 @@ from hwsim.network import (
     INPUT,
     Alphabet,
     Flatten,
+    Lookup,
     MuxConv2d,
     Network,
     Op,
@@ -63,8 +64,8 @@ def _changing(memory: MemoryFaults) -> bool:
 def faulty_network(faults: DesignFaults) -> Network | None:
     """The network that the accelerator computes, or None.
 
-    None if there is no circuit, if memories other than weight stores and constants have faults, or
-    if an accumulator or a requantizer of the accelerator could overflow.
+    None where there is no circuit, where memories that are written have faults, and where an
+    accumulator or a requantizer of the accelerator could overflow.
     """
     circuit = faulty_circuit(faults)
     return circuit.network if circuit is not None and circuit.plain else None
@@ -83,6 +84,11 @@ def requantizer(faults: DesignFaults, stage: Stage) -> Requantize:
     op = stage.requantizer
     multiplier, bias = decode_constants(stage, faults.stored(stage.name, Role.CONSTANTS))
     return replace(op, multiplier=multiplier, bias=bias)
+
+
+def table(faults: DesignFaults, stage: Stage) -> Lookup:
+    """The lookup of ``stage`` with a table for each channel, that of its lane, as read."""
+    return replace(stage.table, table=decode_tables(stage, faults.stored(stage.name, Role.TABLE)))
 
 
 def _alphabet(op: Weighted, weight: np.ndarray) -> Alphabet:
@@ -106,13 +112,15 @@ class _Builder:
 
     def circuit(self) -> Circuit:
         stages = {s.op.name: s for s in self.pipeline.stages if s.op is not None}
-        riders = {s.rider.name: s for s in self.pipeline.stages if s.rider is not None}
+        owners = {op.name: s for s in self.pipeline.stages for op in s.ops}
         for op in self.network.ops:
             made = op
             if op.name in stages:
                 made = self._head(stages[op.name])
-            if op.name in riders:
-                made = self._rider(riders[op.name], made)
+            if isinstance(op, Requantize):
+                made = self._requantizer(owners[op.name], made)
+            elif isinstance(op, Lookup) and self.faults.of(owners[op.name].name, Role.TABLE):
+                made = replace(table(self.faults, owners[op.name]), inputs=made.inputs)
             self.ops.append(made)
         self._link(self.pipeline.fifos[-1], self.network.output)
         return Circuit(
@@ -146,7 +154,7 @@ class _Builder:
         inner, outer = op.infer([types[name] for name in op.inputs]), types[op.name]
         return outer.lo <= inner.lo and inner.hi <= outer.hi
 
-    def _rider(self, stage: Stage, made: Op) -> Op:
+    def _requantizer(self, stage: Stage, made: Op) -> Op:
         """The requantizer of a stage, which is ``made`` where it is all of it."""
         if self.faults.of(stage.name, Role.CONSTANTS) is not None:
             made = replace(requantizer(self.faults, stage), inputs=made.inputs)

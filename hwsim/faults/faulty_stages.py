@@ -20,6 +20,7 @@ from hwsim.accelerator import Fifo, Stage, Stream
 from hwsim.accelerator.fields import split_constants, split_weights
 from hwsim.accelerator.kinds import Accumulator, Window
 from hwsim.accelerator.requantize import requantize_store
+from hwsim.accelerator.tables import table_store
 from hwsim.accelerator.weights import weight_store
 from hwsim.design.fields import signed, unsigned
 from hwsim.design.roles import Role
@@ -27,13 +28,14 @@ from hwsim.errors import NetworkError
 from hwsim.execute import Executor
 from hwsim.faults import kernels
 from hwsim.faults.design import DesignFaults, MemoryFaults
-from hwsim.faults.faulty_circuit import requantizer, weighted_op
+from hwsim.faults.faulty_circuit import requantizer, table, weighted_op
 from hwsim.faults.kernels import HEALTHY, Cells, Geometry, Weights
 from hwsim.network import (
     INPUT,
     Add,
     AvgPool2d,
     GlobalMaxPool,
+    Lookup,
     Network,
     Op,
     Requantize,
@@ -152,8 +154,8 @@ class StageEvaluator:
 
     def __call__(
         self, inputs: list[np.ndarray], first: int, history: History
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What the op yields before the requantizer, and what the stage yields.
+    ) -> list[np.ndarray]:
+        """What each op of the stage yields, in order; what a stage without ops passes on.
 
         inputs: maps as the FIFOs pass them on, of frames ``first`` onwards since reset. history:
         what the memories hold of the frames before.
@@ -167,17 +169,20 @@ class StageEvaluator:
                 x = write_stream(window, stage.inputs[0], x, word, first, history)
             else:
                 x = read_stream(window, stage.inputs[0], x, word, first, stage.output)
-        if stage.op is None:
-            return x, x
-        if isinstance(stage.op, Requantize):
-            result = x
-        elif isinstance(stage.op, Add):
-            result = x + inputs[1]
-        elif self._by_step:
-            result = self._steps(x, first, history)
-        else:
-            result = self._sums(x)
-        return result, (result if stage.rider is None else self._requantize(result, first))
+        results = [] if stage.ops else [x]
+        for op in stage.ops:
+            if isinstance(op, Requantize):
+                x = self._requantize(x, first)
+            elif isinstance(op, Lookup):
+                x = self._look_up(x, first)
+            elif isinstance(op, Add):
+                x = x + inputs[1]
+            elif self._by_step:
+                x = self._steps(x, first, history)
+            else:
+                x = self._sums(x)
+            results.append(x)
+        return results
 
     # -- the memories of the stage -----------------------------------------------------------------
 
@@ -196,6 +201,10 @@ class StageEvaluator:
     @cached_property
     def constants(self) -> MemoryFaults | None:
         return self.faults.of(self.stage.name, Role.CONSTANTS)
+
+    @cached_property
+    def tables(self) -> MemoryFaults | None:
+        return self.faults.of(self.stage.name, Role.TABLE)
 
     @property
     def _by_step(self) -> bool:
@@ -338,6 +347,31 @@ class StageEvaluator:
         op = requantizer(self.faults, self.stage)
         shape = (t.channels, 1, 1) if len(op.bias) == t.channels else t.shape
         return op.multiplier.reshape(shape), op.bias.reshape(shape)
+
+    # -- the lookup --------------------------------------------------------------------------------
+
+    def _look_up(self, x: np.ndarray, first: int) -> np.ndarray:
+        """``table[x - lo]``, of the copy of each value's lane."""
+        op, store, y = self.stage.table, table_store(self.stage), self.stage.output
+        index = x.reshape(len(x), *y.type.shape) - op.lo
+        if self.tables is not None and self.tables.transient:
+            beats, fields = to_beats(y, index), self.faults.stored(self.stage.name, Role.TABLE)
+            kernels.read_tables(
+                beats, np.ascontiguousarray(fields[:, 0]), store.tables, store.entries,
+                cells_of(self.tables), first,
+            )  # fmt: skip
+            return from_beats(y.type, _typed(beats, y.type))
+        found = self._table
+        shape = y.type.shape if y.flat else (-1, 1, 1)
+        at = np.arange(len(found)).reshape(shape) if len(found) > 1 else 0
+        return found[at, index]
+
+    @cached_property
+    def _table(self) -> np.ndarray:
+        """Entries as they are always read, int64 [1 or channels, entries]."""
+        if self.tables is None:
+            return self.stage.table.table
+        return table(self.faults, self.stage).table
 
 
 def _typed(values: np.ndarray, t: TensorType) -> np.ndarray:

@@ -490,3 +490,24 @@ def read_constants(shape, fields, cells, first, out):
                 for k in range(cells.first[word], cells.first[word + 1]):
                     f = cells.field[k]
                     out[n, p, b, f] = read(cells, k, fields[word, f], 0, access)
+
+
+@njit
+def read_tables(x, stored, tables, entries, cells, first):
+    """Puts what is read of tables in place of the entries' numbers, [frames, pixels, beats, lanes].
+
+    stored: int64 [words]. Each lane has a bank of ``tables`` tables, one for each beat of a pixel,
+    or of a frame, or one for all.
+    """
+    frames, pixels, beats, lanes = x.shape
+    for n in range(frames):
+        for p in range(pixels):
+            for b in range(beats):
+                access = ((first + n) * pixels + p) * beats + b
+                for lane in range(lanes):
+                    table = lane * tables + (p * beats + b) % tables
+                    word = table * entries + x[n, p, b, lane]
+                    value = stored[word]
+                    for k in range(cells.first[word], cells.first[word + 1]):
+                        value = read(cells, k, value, lane, access)
+                    x[n, p, b, lane] = value

@@ -21,6 +21,12 @@ from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for
 OP_TYPES: dict[str, type[Op]] = {}
 """Every op that a network can have, by its name in files."""
 
+MOST_INDEX_BITS = 8
+"""Widest input of a lookup table."""
+
+MOST_ENTRY_BITS = 16
+"""Widest entry of a lookup table."""
+
 
 @dataclass(frozen=True, eq=False)
 class Op(ABC):
@@ -435,3 +441,41 @@ class Requantize(Op):
             for v in (x.lo, x.hi)
         ]
         return min(ends), max(ends)
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup(Op):
+    """``y = table[t, x - lo]``: any function of one value, as an activation that is not monotone.
+
+    table: [1, entries], one function for all channels, or [channels, entries], one for each. It
+    has an entry for each value of x's type, the one for the lowest value, ``lo``, first. The
+    type has at most MOST_INDEX_BITS bits, entries fit MOST_ENTRY_BITS. The output type is the
+    narrowest one for the entries.
+    """
+
+    table: np.ndarray
+    lo: int = 0
+
+    arrays: ClassVar = ("table",)
+
+    @property
+    def words(self) -> str:
+        return "lookup"
+
+    def infer(self, inputs: Sequence[TensorType]) -> TensorType:
+        (x,) = inputs
+        if x.bits > MOST_INDEX_BITS:
+            raise self.fail(f"input must have at most {MOST_INDEX_BITS} bits, not {x.bits}")
+        if type(self.lo) is not int or self.lo != x.lo:
+            raise self.fail(f"lo must be {x.lo}, the lowest value of {x}, not {self.lo!r}")
+        entries = x.hi - x.lo + 1
+        allowed = {(1, entries), (x.channels, entries)}
+        if self.table.shape not in allowed:
+            shapes = " or ".join(str(list(shape)) for shape in sorted(allowed))
+            raise self.fail(f"table must be {shapes}, not {list(self.table.shape)}")
+        lo, hi = int(self.table.min()), int(self.table.max())
+        if bits_for(lo, hi)[0] > MOST_ENTRY_BITS:
+            raise self.fail(
+                f"table has entries {lo}..{hi}, which need more than {MOST_ENTRY_BITS} bits"
+            )
+        return TensorType.for_range(x.shape, lo, hi)

@@ -106,6 +106,11 @@ def _requantize(op: ops.Requantize, x: np.ndarray) -> np.ndarray:
     return np.clip((x * m + b) >> op.shift, op.lo, op.hi)
 
 
+def _lookup(op: ops.Lookup, x: np.ndarray) -> np.ndarray:
+    table = np.broadcast_to(op.table, (x.shape[1], op.table.shape[1]))
+    return np.stack([table[c, x[:, c] - op.lo] for c in range(x.shape[1])], axis=1)
+
+
 MEANING: dict[type[ops.Op], Callable[..., np.ndarray]] = {
     ops.MuxConv2d: _mux_conv,
     ops.Conv2d: _conv,
@@ -118,5 +123,6 @@ MEANING: dict[type[ops.Op], Callable[..., np.ndarray]] = {
     ops.Flatten: lambda op, x: x.reshape(len(x), -1, 1, 1),
     ops.ArgMax: lambda op, x: x.argmax(axis=1)[:, np.newaxis],
     ops.Requantize: _requantize,
+    ops.Lookup: _lookup,
 }
 """One entry per op."""

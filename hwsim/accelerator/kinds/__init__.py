@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hwsim.accelerator.kinds.kind import Accumulator, StageKind, Window
 from hwsim.accelerator.kinds.mac import DEPTHWISE, MAC
-from hwsim.accelerator.kinds.pointwise import ADD, ARGMAX, FORK, REQUANTIZE
+from hwsim.accelerator.kinds.pointwise import ADD, ARGMAX, FORK, LOOKUP, REQUANTIZE
 from hwsim.accelerator.kinds.pool import GLOBAL_POOL, POOL
 from hwsim.accelerator.kinds.resize import RESIZE
 from hwsim.errors import MappingError
@@ -13,7 +13,7 @@ from hwsim.network import Op
 KINDS: dict[str, StageKind] = {
     kind.name: kind
     for kind in (
-        MAC, DEPTHWISE, POOL, GLOBAL_POOL, ADD, REQUANTIZE, ARGMAX, RESIZE, FORK,
+        MAC, DEPTHWISE, POOL, GLOBAL_POOL, ADD, REQUANTIZE, LOOKUP, ARGMAX, RESIZE, FORK,
     )
 }  # fmt: skip
 """Every kind of stage, by its name in files."""
@@ -34,6 +34,7 @@ __all__ = [
     "FORK",
     "GLOBAL_POOL",
     "KINDS",
+    "LOOKUP",
     "MAC",
     "POOL",
     "REQUANTIZE",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -11,7 +11,7 @@ from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing
 from hwsim.design.operation import Operation
-from hwsim.network import Op, Requantize
+from hwsim.network import Lookup, Op, Requantize
 
 
 class Window(Enum):
@@ -44,16 +44,16 @@ class StageKind:
     colour: colour of its boxes in drawings, a number of the report's palette.
     takes: whether the stage of this op is of this kind; kinds that hwsim adds between stages take
     no op.
-    takes_rider: a Requantize that alone reads the op's tensor is done at the stage's end.
+    riders: kinds of ops that may be done at the stage's end, in this order: each is the only
+    reader of what comes before it.
     reads_flat: whether the op may read a flattened map, which streams pixel by pixel.
     keeps_flat: the output of a flattened map is a flattened map.
     by_pe: output lanes are folded by ``pe``; all other kinds work channel by channel.
     output_lanes: number of output lanes, from fold and input.
     window: where the input is kept. accumulator: where sums are kept.
-    timing: the timing contract, from op, fold, input, output, and cycles of the requantizer that
-    rides at the end; the input ring has one kernel height. Raises MappingError for an op that
-    cannot be mapped.
-    operations: operations of the datapath in a frame, without turning the window and requantizing.
+    timing: the timing contract, from op, fold, input, output, and cycles of the riders;
+    the input ring has one kernel height. Raises MappingError for an op that cannot be mapped.
+    operations: operations of the datapath in a frame, without turning the window and the riders'.
 
     The RTL of a kind is ``STAGES`` in ``hwsim.rtl.accelerator``.
     """
@@ -62,7 +62,7 @@ class StageKind:
     words: str
     colour: int
     takes: Callable[[Op], bool]
-    takes_rider: bool
+    riders: tuple[type[Op], ...]
     reads_flat: Callable[[Op], bool]
     keeps_flat: bool
     by_pe: bool
@@ -99,8 +99,19 @@ def each_beat(x: Stream, latency: int) -> Timing:
     )
 
 
-def requantize_latency(op: Requantize | None) -> int:
-    """Cycles of a requantizer: multiply (unless all multipliers are 1), add, clamp."""
-    if op is None:
-        return 0
-    return 2 if (op.multiplier == 1).all() else 3
+RIDERS: tuple[type[Op], ...] = (Requantize, Lookup)
+"""For ``riders`` of stages that compute: their results may be requantized, then looked up."""
+
+
+def riders_latency(riders: Iterable[Op]) -> int:
+    """Cycles of ops at a stage's end.
+
+    A requantizer takes one to multiply (unless all multipliers are 1), to add, and to clamp; a
+    table takes one to be read.
+    """
+    cycles = 0
+    for op in riders:
+        cycles += 1
+        if isinstance(op, Requantize):
+            cycles += 1 if (op.multiplier == 1).all() else 2
+    return cycles

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections import Counter
 
 from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
-from hwsim.accelerator.kinds.kind import Accumulator, StageKind, Window, never, same_lanes
+from hwsim.accelerator.kinds.kind import (
+    RIDERS,
+    Accumulator,
+    StageKind,
+    Window,
+    never,
+    same_lanes,
+)
 from hwsim.accelerator.kinds.pool import window_timing
 from hwsim.accelerator.operations import tree
 from hwsim.accelerator.stage import Stage, Stream
@@ -154,7 +161,7 @@ MAC = StageKind(
     words="multiply and accumulate",
     colour=0,
     takes=is_mac,
-    takes_rider=True,
+    riders=RIDERS,
     reads_flat=lambda op: isinstance(op, Linear),
     keeps_flat=False,
     by_pe=True,
@@ -170,7 +177,7 @@ DEPTHWISE = StageKind(
     words="multiply and add within a channel",
     colour=0,
     takes=is_depthwise,
-    takes_rider=True,
+    riders=RIDERS,
     reads_flat=never,
     keeps_flat=False,
     by_pe=False,

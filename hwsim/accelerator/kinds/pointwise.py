@@ -1,4 +1,4 @@
-"""Stages that handle each beat by itself: add, requantize, fork; and argmax over a frame."""
+"""Stages that handle each beat by itself: add, requantize, lookup, fork; argmax over a frame."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from dataclasses import replace
 
 from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.kinds.kind import (
+    RIDERS,
     Accumulator,
     StageKind,
     Window,
     each_beat,
     never,
     no_operations,
-    requantize_latency,
+    riders_latency,
     same_lanes,
 )
 from hwsim.accelerator.stage import Stage, Stream
 from hwsim.accelerator.timing import Timing, tree_registers
 from hwsim.design.operation import Operation
-from hwsim.network import Add, ArgMax, Op, Requantize
+from hwsim.network import Add, ArgMax, Lookup, Op, Requantize
 
 
 def _add_timing(op: Op | None, fold: Fold, x: Stream, output: Stream, tail: int) -> Timing:
     return each_beat(x, 1 + tail)
 
 
-def _requantize_timing(op: Op | None, fold: Fold, x: Stream, output: Stream, tail: int) -> Timing:
-    assert isinstance(op, Requantize)
+def _alone_timing(op: Op | None, fold: Fold, x: Stream, output: Stream, tail: int) -> Timing:
+    assert op is not None
     # One cycle fetches the channel's constants, which riders find fetched already.
-    return each_beat(x, 1 + requantize_latency(op))
+    return each_beat(x, 1 + riders_latency([op]) + tail)
 
 
 def _fork_timing(op: Op | None, fold: Fold, x: Stream, output: Stream, tail: int) -> Timing:
@@ -59,7 +60,7 @@ ADD = StageKind(
     words="add",
     colour=3,
     takes=lambda op: isinstance(op, Add),
-    takes_rider=True,
+    riders=RIDERS,
     reads_flat=never,
     keeps_flat=False,
     by_pe=False,
@@ -75,15 +76,23 @@ REQUANTIZE = StageKind(
     words="requantize",
     colour=5,
     takes=lambda op: isinstance(op, Requantize),
-    takes_rider=False,
+    riders=(Lookup,),
     reads_flat=lambda op: True,
     keeps_flat=True,
     by_pe=False,
     output_lanes=same_lanes,
     window=Window.NONE,
     accumulator=Accumulator.NONE,
-    timing=_requantize_timing,
+    timing=_alone_timing,
     operations=no_operations,
+)
+
+LOOKUP = replace(
+    REQUANTIZE,
+    name="lookup",
+    words="lookup",
+    takes=lambda op: isinstance(op, Lookup),
+    riders=(),
 )
 
 FORK = StageKind(
@@ -91,7 +100,7 @@ FORK = StageKind(
     words="fork",
     colour=5,
     takes=never,
-    takes_rider=False,
+    riders=(),
     reads_flat=never,
     keeps_flat=True,
     by_pe=False,
@@ -107,7 +116,7 @@ ARGMAX = StageKind(
     words="argmax",
     colour=5,
     takes=lambda op: isinstance(op, ArgMax),
-    takes_rider=False,
+    riders=(),
     reads_flat=lambda op: True,
     keeps_flat=False,
     by_pe=False,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hwsim.accelerator.fold import Fold
 from hwsim.accelerator.kinds.kind import (
+    RIDERS,
     Accumulator,
     StageKind,
     Window,
@@ -73,7 +74,7 @@ POOL = StageKind(
     words="pool of each window",
     colour=2,
     takes=lambda op: isinstance(op, MaxPool2d | AvgPool2d),
-    takes_rider=True,
+    riders=RIDERS,
     reads_flat=never,
     keeps_flat=False,
     by_pe=False,
@@ -89,7 +90,7 @@ GLOBAL_POOL = StageKind(
     words="pool of each channel",
     colour=2,
     takes=lambda op: isinstance(op, GlobalMaxPool | GlobalAvgPool),
-    takes_rider=True,
+    riders=RIDERS,
     reads_flat=never,
     keeps_flat=False,
     by_pe=False,
