@@ -14,7 +14,7 @@ To add an op, add its row to ``ROWS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from hwsim.network import (
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
+    Lookup,
     MaxPool2d,
     MuxConv2d,
     Network,
@@ -175,6 +176,12 @@ def _argmax(op: ArgMax, inputs: list[Pixel], types: Any, c: int, p: int, q: int)
 def _requantize(op: Requantize, inputs: list[Pixel], types: Any, c: int, p: int, q: int) -> int:
     total = inputs[0](c, p, q) * int(op.multiplier[c]) + int(op.bias[c])
     return max(op.lo, min(op.hi, total // 2**op.shift))
+
+
+def _lookup(op: Lookup, inputs: list[Pixel], types: Any, c: int, p: int, q: int) -> int:
+    lowest = -(2 ** (types[0].bits - 1)) if types[0].signed else 0
+    table = op.table.tolist()
+    return table[c % len(table)][inputs[0](c, p, q) - lowest]
 
 
 # -- cases -----------------------------------------------------------------------------------------
@@ -323,6 +330,49 @@ def _requantize_cases() -> Iterator[tuple[str, Network]]:
     yield "negative-powers", _net(source, Requantize("y", (INPUT,), same, same, 3, -300, 300))
 
 
+def _lookup_cases() -> Iterator[tuple[str, Network]]:
+    rng = np.random.default_rng(3)
+
+    def look_up(name: str, x: str, t: TensorType, tables: int, lo: int, hi: int) -> Lookup:
+        return Lookup(name, (x,), rng.integers(lo, hi + 1, (tables, 1 << t.bits)), t.lo)
+
+    for bits in range(1, 9):
+        for signed in (False, True):
+            source = TensorType(3, 2, 3, bits, signed)
+            label = f"{'s' if signed else 'u'}{bits}"
+            yield label, _net(source, look_up("y", INPUT, source, 1, -7, 5))
+    source = TensorType(5, 3, 4, 4, True)
+    yield "by-channel", _net(source, look_up("y", INPUT, source, 5, 0, 255))
+    yield (
+        "one-channel",
+        _net(TensorType(1, 3, 3, 2), look_up("y", INPUT, TensorType(1, 3, 3, 2), 1, 0, 3)),
+    )
+    yield "widest-entries", _net(source, look_up("y", INPUT, source, 1, -(1 << 15), (1 << 15) - 1))
+    yield "minus-one", _net(source, look_up("y", INPUT, source, 1, -1, -1))
+    yield (
+        "twice",
+        _net(source, look_up("a", INPUT, source, 1, -8, 7), look_up("y", "a", source, 1, 0, 9)),
+    )
+    # Zeros around the image are added behind the table, whatever it has for 0.
+    conv = Conv2d("z", ("y",), np.ones((2, 5, 3, 3), np.int64), pad=(1, 1))
+    yield "read-with-pad", _net(source, look_up("y", INPUT, source, 1, 3, 9), conv)
+    half, zero = np.full(5, 3), np.full(5, -2)
+    rider = Requantize("q", (INPUT,), half, zero, 1, -4, 3)
+    narrow = TensorType(5, 3, 4, 3, True)
+    yield "rides", _net(source, rider, look_up("y", "q", narrow, 1, -9, 9))
+    yield "rides-by-channel", _net(source, rider, look_up("y", "q", narrow, 5, -9, 9))
+    both = look_up("y", "q", narrow, 1, 0, 9), Add("z", ("y", "q"))
+    yield "requantizer-read-twice", _net(source, rider, *both)
+    weight = rng.integers(-2, 3, (5, 5, 3, 3))
+    sums = Conv2d("c", (INPUT,), weight, pad=(1, 1)), replace(rider, inputs=("c",))
+    yield "behind-a-sum", _net(source, *sums, look_up("y", "q", narrow, 5, -9, 9))
+    pool = MaxPool2d("m", (INPUT,), (2, 2), (1, 1))
+    yield "behind-a-pool", _net(source, pool, look_up("y", "m", source, 1, -9, 9))
+    flat = Flatten("f", (INPUT,))
+    yield "flattened", _net(source, flat, look_up("y", "f", source, 1, -9, 9))
+    yield "flattened-by-value", _net(source, flat, look_up("y", "f", source, 60, -9, 9))
+
+
 ROWS: dict[type[Op], Row] = {
     MuxConv2d: Row(_mux, _mux_cases),
     Conv2d: Row(_conv, _conv_cases),
@@ -347,5 +397,6 @@ ROWS: dict[type[Op], Row] = {
     Flatten: Row(_flatten, _flatten_cases),
     ArgMax: Row(_argmax, _argmax_cases),
     Requantize: Row(_requantize, _requantize_cases),
+    Lookup: Row(_lookup, _lookup_cases),
 }
 """One row per op."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwsim.accelerator import DeadlockError, Fold, Pipeline, build_pipeline, is_mac, simulate
-from hwsim.accelerator.folding import stage_ops
+from hwsim.accelerator.folding import stages_of
 from hwsim.errors import MappingError
 from hwsim.network import Network
 from hwsim.testing.random_networks import Limits, random_network
@@ -22,7 +22,7 @@ def random_folding(network: Network, rng: np.random.Generator) -> dict[str, Fold
             int(rng.integers(1, min(inputs, 12) + 1)),
             str(rng.choice(["memory", "constant"])),
         )
-    return {op.name: folding[op.name] for op in stage_ops(network)}
+    return {name: folding[name] for name in stages_of(network)}
 
 
 def random_depths(network: Network, folding: dict[str, Fold], rng: np.random.Generator) -> Pipeline:

@@ -26,6 +26,7 @@ from hwsim.network import (
     GlobalAvgPool,
     GlobalMaxPool,
     Linear,
+    Lookup,
     MaxPool2d,
     MuxConv2d,
     Network,
@@ -90,7 +91,7 @@ class _Builder:
         signed = self.chance(0.3)
         self.types[INPUT] = source = TensorType(*shape, bits, signed)
         for _ in range(self.integer(1, self.limits.blocks)):
-            kind = self.rng.choice(["mux", "conv", "pool", "residual", "requantize"], p=BLOCK_ODDS)
+            kind = self.rng.choice(BLOCKS, p=BLOCK_ODDS)
             getattr(self, f"block_{kind}")()
         if self.chance(0.7):
             self.head()
@@ -167,6 +168,14 @@ class _Builder:
         bias = step // 2 + self.rng.integers(-spread, spread + 1, x.channels)
         self.add(Requantize, multiplier=multiplier, bias=bias, shift=shift, lo=lo, hi=hi)
 
+    def lookup(self, bits: int) -> None:
+        """A table of entries of ``bits``, signed or not, for all channels or one for each."""
+        x = self.types[self.at]
+        lo = -(1 << (bits - 1)) if self.chance(0.4) else 0
+        tables = x.channels if self.chance(0.3) else 1
+        table = self.rng.integers(lo, lo + (1 << bits), (tables, 1 << x.bits))
+        self.add(Lookup, table=table, lo=x.lo)
+
     def mux(
         self,
         outputs: int,
@@ -187,6 +196,8 @@ class _Builder:
         self.mux(self.integer(1, self.limits.channels), self.geometry(self.types[self.at]))
         if self.chance(0.9):
             self.requantize()
+            if self.chance(0.2):
+                self.lookup(self.integer(1, self.limits.bits))
 
     def block_conv(self) -> None:
         x = self.types[self.at]
@@ -218,6 +229,12 @@ class _Builder:
     def block_requantize(self) -> None:
         self.requantize()
 
+    def block_lookup(self) -> None:
+        """A lookup of what is there, or of what a requantizer makes of it."""
+        if self.types[self.at].bits > 8 or self.chance(0.5):
+            self.requantize()
+        self.lookup(self.integer(1, 16))
+
     def block_residual(self) -> None:
         """Fork, one or two convolutions, a plain or strided 1x1 shortcut, join."""
         if self.types[self.at].bits > 8:
@@ -235,6 +252,8 @@ class _Builder:
             self.mux(outputs, (kernel, (1, 1), pad))
         if self.chance(0.7):
             self.requantize()
+            if self.chance(0.2):
+                self.lookup(self.integer(1, self.limits.bits))
         body, shortcut = self.at, fork
         if strided:
             self.at = fork
@@ -252,6 +271,8 @@ class _Builder:
         self.try_add(kinds[self.rng.choice(len(kinds))])
         if self.chance(0.5):
             self.requantize()
+            if self.chance(0.2):
+                self.lookup(self.integer(1, self.limits.bits))
         if self.chance(0.7):
             inputs = self.types[self.at].channels
             outputs = self.integer(1, self.limits.channels)
@@ -261,5 +282,6 @@ class _Builder:
             self.add(ArgMax)
 
 
-BLOCK_ODDS = (0.35, 0.2, 0.15, 0.25, 0.05)
-"""Odds of the five kinds of block, in the order that ``build`` lists them."""
+BLOCKS = ("mux", "conv", "pool", "residual", "requantize", "lookup")
+BLOCK_ODDS = (0.3, 0.2, 0.15, 0.2, 0.05, 0.1)
+"""Odds of each kind of block."""
