@@ -73,7 +73,7 @@ class DesignMemory:
             raise MappingError(
                 f"memory '{self.info.name}': protection {self.faults.protection.name} is evaluated "
                 "but not built into Verilog for memories that are written; protect "
-                f"{' and '.join(STORES)}, or nothing"
+                f"{', '.join(STORES)}, or nothing"
             )
 
     @property

@@ -122,6 +122,26 @@ def constant_words(stage: Stage) -> list[str]:
     return words
 
 
+def table_words(stage: Stage) -> list[str]:
+    """Lane after lane the tables of its channels, entry after entry."""
+    table, y = stage.lookup.table.tolist(), stage.output
+    low, high = min(map(min, table)), max(map(max, table))
+    bits = width(low, high) if low < 0 else max(1, high.bit_length())
+    pixels = max(1, len(table) // y.type.channels)
+    words = []
+    for lane in range(y.lanes):
+        for beat in range(pixels * y.beats if len(table) > 1 else 1):
+            pixel, first = divmod(beat, y.beats)
+            c = first * y.lanes + lane
+            at = c * pixels + pixel if len(table) > 1 else 0
+            entries = table[at] if c < y.type.channels else [0] * len(table[0])
+            words += [digits(entry, bits) for entry in entries]
+    return words
+
+
+WORDS = {"weight": weight_words, "constants": constant_words, "table": table_words}
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_images_bit_by_bit(seed: int) -> None:
     pipeline = random_pipeline(seed)
@@ -132,7 +152,7 @@ def test_images_bit_by_bit(seed: int) -> None:
             continue
         assert words is not None
         stage = pipeline.stage(memory.layer)
-        expected = weight_words(stage) if memory.role == "weight" else constant_words(stage)
+        expected = WORDS[memory.role](stage)
         assert {len(text) for text in expected} == {memory.bits}
         assert words == [int(text[::-1], 2) for text in expected], memory.name
 
@@ -148,6 +168,10 @@ def test_random_networks_have_every_kind_of_store() -> None:
     riders = [stage for stage in stages if stage.requantize is not None]
     assert {len(s.requantize.bias) > s.output.type.channels for s in riders} == {False, True}
     assert {bool((s.requantize.multiplier == 1).all()) for s in riders} == {False, True}
+    tables = [stage for stage in stages if stage.lookup is not None]
+    assert {len(s.lookup.table) > 1 for s in tables} == {False, True}
+    assert {s.output.flat for s in tables} == {False, True}
+    assert {s.output.type.signed for s in tables} == {False, True}
 
 
 @pytest.mark.parametrize("seed", SEEDS)

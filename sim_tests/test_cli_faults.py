@@ -401,7 +401,7 @@ def test_too_few_chips_to_show_anything(capsys: Any, inputs: list[object]) -> No
         ),
         (
             ["--memories", "weight,flash"],
-            "memories must be of weight, window, constants, fifo, accumulator, or names as "
+            "memories must be of weight, window, constants, table, fifo, accumulator, or names as "
             "conv1.window, not 'flash'",
         ),
         (

@@ -11,13 +11,14 @@ import pytest
 from hwsim.accelerator import Pipeline, build_pipeline, memory_list
 from hwsim.accelerator.fields import (
     decode_constants,
+    decode_tables,
     decode_weights,
     memory_fields,
     store_fields,
     stored_fields,
 )
 from hwsim.design.bits import bits_to_ints
-from hwsim.design.roles import Role
+from hwsim.design.roles import STORES, Role
 from hwsim.errors import StorageError
 from hwsim.faults import design_faults
 from hwsim.faults.description import FaultRecord, describe_faults, fault_arrays, restore_faults
@@ -48,7 +49,7 @@ def test_fields_are_the_words(pipeline: Pipeline) -> None:
     for memory in memory_list(pipeline):
         fields = memory_fields(pipeline, memory)
         assert (len(fields.real), fields.bits) == (memory.words, memory.bits)
-        if memory.role not in ("weight", "constants"):
+        if memory.role not in STORES:
             continue
         stage = pipeline.stage(memory.layer)
         stored = stored_fields(stage, memory.role)
@@ -59,6 +60,10 @@ def test_fields_are_the_words(pipeline: Pipeline) -> None:
             weight, tap = decode_weights(stage, stored)
             assert np.array_equal(weight, stage.op.weight)
             assert tap is None or np.array_equal(tap, stage.op.tap)
+        elif memory.role == "table":
+            table = decode_tables(stage, stored)
+            assert np.array_equal(table, np.broadcast_to(stage.lookup.table, table.shape))
+            assert len(table) == pipeline.network.types[stage.lookup.name].channels
         else:
             multiplier, bias = decode_constants(stage, stored)
             assert np.array_equal(multiplier, stage.requantize.multiplier)
@@ -134,16 +139,17 @@ class Map:
 @pytest.mark.parametrize(
     ("words", "error", "text"),
     [
-        ({"memories": ["wait"]}, ChipError, "memories must be of weight, window, constants, fifo, "
-         "accumulator, or names as conv1.window, not 'wait'"),
+        ({"memories": ["wait"]}, ChipError, "memories must be of weight, window, constants, table, "
+         "fifo, accumulator, or names as conv1.window, not 'wait'"),
         ({"probability": {"conv9": 0.1}}, ChipError, "bit error rate must be given for memories, "
-         "layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
+         "layers or weight, window, constants, table, fifo, accumulator, not 'conv9'"),
         ({"protection": {"conv9": parse_protection("secded")}}, ChipError, "protection must be "
-         "given for memories, layers or weight, window, constants, fifo, accumulator, not 'conv9'"),
+         "given for memories, layers or weight, window, constants, table, fifo, accumulator, "
+         "not 'conv9'"),
         ({"probability": 1.5}, VoltageError, "conv1.window: bit error rate must be 0..1, not 1.5"),
         ({"protection": {"accumulator": parse_protection("secded")}}, ChipError,
          "conv1.accumulator: protection secded is for memories of weight, window, constants, "
-         "fifo, not for registers"),
+         "table, fifo, not for registers"),
         ({"chip": chip("transient_flip", 0), "protection": parse_protection("secded")}, ChipError,
          "conv1.window: protection secded needs faults of persistence 1; errors that come and go "
          "in protected words are not simulated"),

@@ -127,7 +127,7 @@ def test_single_errors_are_corrected(pipeline: Pipeline) -> None:
     """One failing cell in each chunk at most: as if there were none."""
     x = residual_images(FRAMES)
     secded = parse_protection("secded")
-    roles = ["weight", "window", "fifo", "constants"]
+    roles = ["weight", "window", "fifo", "constants", "table"]
 
     def no_word_twice(faults: DesignFaults) -> bool:
         words = [m.faults.word.tolist() for m in faults.memories.values()]

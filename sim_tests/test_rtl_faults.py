@@ -32,7 +32,7 @@ from hwsim.testing.faulty import KINDS, RATES, chip, residual_images, residual_p
 
 LIMITS = Limits(channels=5, size=6)
 FRAMES = 2
-REQUIRED = ("weight", "window", "fifo", "accumulator")
+REQUIRED = ("weight", "window", "fifo", "accumulator", "table")
 CHIPS = range(10)
 
 
@@ -121,7 +121,7 @@ def test_verilog_without_faults_is_that_without_the_option() -> None:
 
 def test_protected_stores_are_built() -> None:
     pipeline, x = residual_pipeline(), residual_images(1)
-    stores = ["weight", "constants"]
+    stores = ["weight", "constants", "table"]
     code = parse_protection("secded")
     faults = design_faults(pipeline, chip("flip", 1), 0.05, stores, code)
     bare = design_faults(pipeline, chip("flip", 1), 0.05, stores)
@@ -135,7 +135,7 @@ def test_protected_buffers_are_refused() -> None:
     faults = design_faults(pipeline, chip("flip", 1), 0.05, ["fifo"], code)
     text = (
         r"^memory 'fifo.input__conv1': protection secded is evaluated but not built into Verilog "
-        r"for memories that are written; protect weight and constants, or nothing$"
+        r"for memories that are written; protect weight, constants, table, or nothing$"
     )
     with pytest.raises(MappingError, match=text):
         Accelerator(pipeline=pipeline, faults=faults)

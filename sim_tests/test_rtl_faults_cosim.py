@@ -390,8 +390,8 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "wait=0.8"),
-            "bit error rate must be given for memories, layers or weight, window, constants, fifo, "
-            "accumulator, not 'wait'",
+            "bit error rate must be given for memories, layers or weight, window, constants, "
+            "table, fifo, accumulator, not 'wait'",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "low.json"),
@@ -405,7 +405,7 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         (
             ("--technology", "sram_14nm", "--voltage", "0.8", "--protection", "secded"),
             "memory 'conv1.window': protection secded is evaluated but not built into Verilog for "
-            "memories that are written; protect weight and constants, or nothing",
+            "memories that are written; protect weight, constants, table, or nothing",
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.5"),
@@ -413,7 +413,7 @@ def test_measured_cells_are_built(tmp_path: Path) -> None:
         ),
         (
             ("--technology", "sram_14nm", "--voltage", "0.8", "--faulty", "weight,wait"),
-            "memories must be of weight, window, constants, fifo, accumulator, or names as "
+            "memories must be of weight, window, constants, table, fifo, accumulator, or names as "
             "conv1.window, not 'wait'",
         ),
     ],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from hwsim.accelerator.fold import Fold, is_depthwise, is_mac
 from hwsim.accelerator.folding import check_folding
+from hwsim.accelerator.kinds import kind_of
 from hwsim.errors import MappingError
 from hwsim.network import INPUT, Add, Flatten, Linear, Network, Op, TensorType
 
@@ -87,11 +88,12 @@ class _Chooser:
     ) -> None:
         self.network, self.interval, self.weights, self.fixed = network, interval, weights, fixed
         self.maps: dict[str, TensorType] = {INPUT: network.input}
-        """Type of each tensor as it was before any Flatten."""
+        """Shape of each tensor as it was before any Flatten."""
         self.work: dict[str, _Work] = {}
         for op in network:
             x = self.maps[op.inputs[0]]
-            y = x if isinstance(op, Flatten) else network.types[op.name]
+            same = isinstance(op, Flatten) or kind_of(op).keeps_flat
+            y = x if same else network.types[op.name]
             self.maps[op.name] = y
             self.work[op.name] = _Work(
                 op, x.channels, y.channels, x.height * x.width, y.height * y.width

@@ -13,6 +13,7 @@ from hwsim.network import (
     ArgMax,
     Flatten,
     Linear,
+    Lookup,
     MaxPool2d,
     MuxConv2d,
     Network,
@@ -52,7 +53,7 @@ def chip(kind: str, seed: int) -> Chip:
 
 
 def residual_pipeline() -> Pipeline:
-    """Fork, 3x3 multiplexers in groups and steps, join, pool, linear layer and ArgMax.
+    """Fork, 3x3 multiplexers in groups and steps, join, lookup, pool, linear layer and ArgMax.
 
     No number of lanes divides its channels, and taps have codes that name none.
     """
@@ -81,7 +82,8 @@ def residual_pipeline() -> Pipeline:
         requantize("conv2_q", "conv2"),
         Add("join", ("conv2_q", "conv1_q")),
         requantize("join_q", "join"),
-        MaxPool2d("pool", ("join_q",), kernel=(2, 2), stride=(2, 2)),
+        Lookup("join_l", ("join_q",), np.array([[0, 3, 1, 6, 2, 7, 5, 4]])),
+        MaxPool2d("pool", ("join_l",), kernel=(2, 2), stride=(2, 2)),
         Flatten("flat", ("pool",)),
         Linear("classes", ("flat",), rng.integers(-2, 2, (4, 20)), Alphabet("int2")),
         ArgMax("top", ("classes",)),
