@@ -1,4 +1,4 @@
-"""Exports a trained network as integers: batch norms and ranges folded into ``Requantize``."""
+"""Exports a trained network as integers: norms and ranges folded into requantizers and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hwsim.errors import HwsimWarning, NetworkError
 from hwsim.models.fixed_point import fixed_point
 from hwsim.models.inference import network_input, predict
-from hwsim.models.layers import DenseConv2d, MuxConv2d, Norm, NormAct, QuantLinear
+from hwsim.models.layers import DenseConv2d, MuxConv2d, Norm, NormAct, NormTable, QuantLinear
 from hwsim.models.networks import ConvLayer, ConvNet, MaxPool, ResidualBlock, weighted_layers
 from hwsim.models.settle import is_settled
 from hwsim.network import (
@@ -22,6 +22,7 @@ from hwsim.network import (
     Conv2d,
     GlobalAvgPool,
     Linear,
+    Lookup,
     MaxPool2d,
     Network,
     Op,
@@ -101,8 +102,13 @@ class _Exporter:
         acc = self.conv(layer.conv, source)
         return self.act(name, layer.act, acc)
 
-    def act(self, name: str, act: NormAct, source: str) -> str:
+    def act(self, name: str, act: NormAct | NormTable, source: str) -> str:
         assert act.range is not None
+        if isinstance(act, NormTable):
+            x = act.INDEX
+            index = act.norm.affine(act.INDEX_STEP)
+            norm = self.requantize(f"{name}_norm", index, x.lo, x.hi, source)
+            return self.add(Lookup(name, (norm,), act.table(), x.lo))
         return self.requantize(name, act.norm.affine(act.range.step()), 0, act.range.hi, source)
 
     def pool(self, name: str, pool: MaxPool, source: str) -> str:
@@ -139,7 +145,7 @@ class _Exporter:
         acc = self.add(Linear(name, (pooled,), weight, head.alphabet))
         # The weights share one scale: adding the bias is all that the logits still need.
         bias = _integers(LOGITS, head.bias.double() / scale.double())
-        top = features.hi * features.height * features.width
+        top = max(-features.lo, features.hi) * features.height * features.width
         reach = int(np.abs(weight).sum(axis=1).max()) * top + int(np.abs(bias).max())
         width = max(reach.bit_length(), 1)
         return self.add(

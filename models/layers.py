@@ -7,13 +7,15 @@ norms alone. Every layer also has a float form, of which dense float twins are b
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hwsim.models.memory import Memory, TapMemory, WeightMemory
-from hwsim.models.quantize import WEIGHT_REACH, floor_clamp, quantize_weight
-from hwsim.network import Alphabet
+from hwsim.models.quantize import WEIGHT_REACH, floor_clamp, quantize_weight, straight_through
+from hwsim.network import Alphabet, TensorType, hard_swish
+from hwsim.network.lookups import tabulate
 
 INTEGER_NORM_EPSILON = 1.0
 """Added to the variance of integer accumulators.
@@ -251,6 +253,46 @@ class NormAct(nn.Module):
         if self.range is None or self.memory is None:
             return F.relu(self.norm(x), inplace=True)
         return self.memory(floor_clamp(self.norm(x, self.range.step(), 0.5), 0, self.range.hi))
+
+
+class NormTable(nn.Module):
+    """Batch norm, quantizer and lookup table of hard swish: accumulators -> signed integers.
+
+    The norm's result is rounded to ``INDEX`` of steps of ``INDEX_STEP``; the table has a value of
+    ``bits`` for each. Without ``bits``: batch norm and hard swish in float.
+    """
+
+    INDEX = TensorType(1, 1, 1, 8, signed=True)
+    INDEX_STEP = 1 / 16
+
+    def __init__(self, channels: int, bits: int | None):
+        super().__init__()
+        self.norm = Norm(channels, INTEGER_NORM_EPSILON if bits else 1e-5)
+        self.range = self.memory = self.output = None
+        if bits:
+            self.range = LearnedRange(bits - 1)
+            self.memory = Memory(bits, signed=True, kind="activation")
+            self.output = TensorType(1, 1, 1, bits, signed=True)
+
+    @torch.no_grad()
+    def table(self) -> np.ndarray:
+        """Entries for all values of ``INDEX``, int64 [1, entries]."""
+        assert self.range is not None
+        assert self.output is not None
+        step = float(self.range.step())
+        return tabulate(hard_swish, self.INDEX, self.INDEX_STEP, self.output, step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.range is None or self.memory is None or self.output is None:
+            return F.hardswish(self.norm(x))
+        lo, hi = self.INDEX.lo, self.INDEX.hi
+        index = floor_clamp(self.norm(x, self.INDEX_STEP, 0.5), lo, hi)
+        smooth = F.hardswish(index * self.INDEX_STEP) / self.range.step() + 0.5
+        table = torch.from_numpy(self.table()[0]).to(index)
+        entries = table[(index.detach() - lo).long()]
+        # The gradient is that of the function; what counts forward is the table alone.
+        rounded = floor_clamp(smooth, self.output.lo, self.output.hi)
+        return self.memory(straight_through(rounded, entries))
 
 
 class QuantLinear(nn.Module):

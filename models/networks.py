@@ -17,6 +17,7 @@ from hwsim.models.layers import (
     MuxConv2d,
     Norm,
     NormAct,
+    NormTable,
     QuantLinear,
 )
 from hwsim.models.memory import Memory
@@ -48,9 +49,11 @@ class _Factory:
     def layer(
         self, inputs: int, outputs: int, kernel: int, stride: int, stem: bool = False
     ) -> ConvLayer:
-        return ConvLayer(
-            self.conv(inputs, outputs, kernel, stride, stem), NormAct(outputs, self.bits)
-        )
+        return ConvLayer(self.conv(inputs, outputs, kernel, stride, stem), self.act(outputs))
+
+    def act(self, channels: int) -> NormAct | NormTable:
+        kind = NormTable if self.config.activation == "hard_swish" else NormAct
+        return kind(channels, self.bits)
 
     def head(self, inputs: int, classes: int, pixels: int) -> QuantLinear:
         c = self.config
@@ -64,7 +67,7 @@ class _Factory:
 class ConvLayer(nn.Module):
     """Convolution, norm, activation."""
 
-    def __init__(self, conv: MuxConv2d | DenseConv2d, act: NormAct):
+    def __init__(self, conv: MuxConv2d | DenseConv2d, act: NormAct | NormTable):
         super().__init__()
         self.conv, self.act = conv, act
 

@@ -15,7 +15,7 @@ from hwsim.models.data import load_data
 from hwsim.models.export import LOGITS, agreement, export_network
 from hwsim.models.golden import GoldenNetwork
 from hwsim.models.inference import network_input, predict
-from hwsim.models.layers import DenseConv2d, Norm
+from hwsim.models.layers import DenseConv2d, Norm, NormTable
 from hwsim.models.networks import ConvNet, build_network
 from hwsim.models.settle import settle_statistics
 from hwsim.network import ArgMax, Conv2d, MuxConv2d, Requantize, evaluate, load, save
@@ -39,6 +39,11 @@ CONFIGS = {
     "resnet_int8": {
         "network": "resnet", "channels": (4, 4), "blocks": 1, "weights": "int8",
         "activation_bits": 2, "residual_bits": 6, "stem_stride": 2,
+    },
+    "cnn_hard_swish": {"channels": (5, 6), "activation": "hard_swish", "pools": (0,)},
+    "resnet_hard_swish": {
+        "network": "resnet", "channels": (5, 6), "blocks": 2, "activation": "hard_swish",
+        "activation_bits": 5,
     },
     "cnn1d": {"network": "cnn1d", "channels": (5, 6), "strides": (2, 1), "pools": (1,)},
 }  # fmt: skip
@@ -104,6 +109,43 @@ def test_every_tensor_of_a_layer_is_equal():
     tensors = evaluate(network, x)
     assert np.array_equal(acc.numpy(), tensors["conv0_acc"])
     assert np.array_equal(out.numpy(), tensors["conv0"])
+
+
+def test_the_table_that_is_trained_is_the_one_in_the_network():
+    """Every entry, and every tensor of a layer; the function falls before it rises."""
+    config = ModelConfig(
+        channels=(6,), activation="hard_swish", activation_bits=6, multiplier_bits=24
+    )
+    net = trained_looking(config, IMAGE)
+    network = export_network(net)
+    x = inputs(config, IMAGE, 50, 1)
+    act = net.body[0].act
+    with torch.no_grad():
+        acc = net.body[0].conv(torch.from_numpy(x).float())
+        out = act(acc)
+    tensors = evaluate(network, x)
+    assert np.array_equal(out.numpy(), tensors["conv0"])
+    step = math.exp(float(act.range.log_range.detach())) / 31
+    for n, entry in enumerate(network["conv0"].table[0].tolist()):
+        real = (n - 128) / 16
+        swished = real * min(max(real + 3, 0), 6) / 6
+        assert abs(entry - min(max(swished / step, -32), 31)) <= 0.5 + 1e-4
+    assert np.diff(network["conv0"].table[0]).min() < 0 < np.diff(network["conv0"].table[0]).max()
+
+
+def test_the_gradient_is_that_of_hard_swish():
+    act = NormTable(1, 8).eval()
+    x = torch.linspace(-9, 5, 400).reshape(400, 1, 1, 1).requires_grad_()
+    out = act(x)
+    out.sum().backward()
+    assert float(act.range.log_range.grad) != 0
+    # Statistics are 0 and 1, to which the norm adds its epsilon of 1.
+    at = (x.detach() / math.sqrt(2) * 16 + 0.5).floor() / 16
+    slope = torch.where(at < -3, 0.0, torch.where(at > 3, 1.0, (2 * at + 3) / 6))
+    expected = slope / float(act.range.step().detach()) / math.sqrt(2)
+    inside = (out.detach() < 127) & (at.abs() != 3)
+    assert torch.allclose(x.grad[inside], expected[inside], rtol=1e-5)
+    assert expected[inside].min() < 0 < expected[inside].max()
 
 
 def test_ops_and_ranges():

@@ -55,6 +55,11 @@ class ModelConfig(StrictModel):
     convolution: Literal["mux", "dense"] = Field(
         "mux", description="mux keeps one weight of each kernel slice"
     )
+    activation: Literal["relu", "hard_swish"] = Field(
+        "relu",
+        description="after convolutions (a residual sum is always clipped at 0, as by relu); "
+        "hard_swish becomes a lookup table and is signed",
+    )
     stem: Literal["mux", "dense"] = Field("dense", description="kind of the first convolution")
     weights: WeightAlphabet = "binary"
     stem_weights: WeightAlphabet | None = Field(None, description="default: as weights")
@@ -100,6 +105,8 @@ class ModelConfig(StrictModel):
                 raise ValueError(f"pools must be 0..{layers - 1}, not {self.pools[-1]}")
             if self.stem_stride != 1:
                 raise ValueError("stem_stride applies to resnet only (use strides)")
+        if self.activation == "hard_swish" and self.activation_bits < 2:
+            raise ValueError("hard_swish needs activation_bits of at least 2: one is the sign")
         if self.network == "resnet" and self.residual_bits < self.activation_bits + 2:
             raise ValueError("residual_bits must be at least activation_bits + 2")
         return self

@@ -72,7 +72,7 @@ _CONSTANTS = RoleRecord(
     colour=4,
 )
 _TABLE = RoleRecord(
-    name="{owner}.table", holds="lookup tables", written=False, protectable=True, colour=5
+    name="{owner}.table", holds="lookup tables", written=False, protectable=True, colour=7
 )
 _FIFO = RoleRecord(
     name="fifo.{owner}", holds="beats between stages", written=True, protectable=True, colour=2

@@ -1,5 +1,6 @@
 """The integer network: all parts behind training see only this network (docs/ir.md)."""
 
+from hwsim.network.lookups import hard_swish, lookup_of
 from hwsim.network.network import INPUT, Network, verify
 from hwsim.network.ops import (
     Add,
@@ -45,7 +46,9 @@ __all__ = [
     "bits_for",
     "tap_bits",
     "evaluate",
+    "hard_swish",
     "load",
+    "lookup_of",
     "network_hash",
     "save",
     "verify",
