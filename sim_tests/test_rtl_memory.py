@@ -323,6 +323,7 @@ def test_every_memory_is_built_once(monkeypatch: pytest.MonkeyPatch, seed: int) 
     """Each entry of the list is used by one component; single words of weights are wiring."""
     built: Counter[str] = Counter()
     place, look_up = DesignMemory.place, DesignMemory.look_up
+    look_up_parts = DesignMemory.look_up_parts
 
     def placed(self, *arguments, **strobes):  # type: ignore[no-untyped-def]
         built[self.info.name] += 1
@@ -332,8 +333,13 @@ def test_every_memory_is_built_once(monkeypatch: pytest.MonkeyPatch, seed: int) 
         built[self.info.name] += self.info.style is Style.CONSTANT
         return look_up(self, *arguments)
 
+    def looked_up_parts(self, *arguments):  # type: ignore[no-untyped-def]
+        built[self.info.name] += self.info.style is Style.CONSTANT
+        return look_up_parts(self, *arguments)
+
     monkeypatch.setattr(DesignMemory, "place", placed)
     monkeypatch.setattr(DesignMemory, "look_up", looked_up)
+    monkeypatch.setattr(DesignMemory, "look_up_parts", looked_up_parts)
     pipeline = random_pipeline(seed, Limits(channels=5, size=6), 2) or residual_pipeline()
     elaborate(pipeline)
     wiring = {

@@ -198,15 +198,15 @@ class _Builder:
         self.streams[INPUT] = (self.source, Stream(INPUT, network.input, lanes))
         if self._reads(INPUT) > 1 or all(isinstance(op, Flatten) for op in network.ops):
             self._fork_input()
-        stages = stages_of(network)
+        ops_of = stages_of(network)
         for op in network.ops:
             if isinstance(op, Flatten):
                 producer, stream = self.streams[op.inputs[0]]
                 flat = stream.flat or network.types[op.inputs[0]].height > 1
                 flat = flat or network.types[op.inputs[0]].width > 1
                 self.streams[op.name] = (producer, replace(stream, tensor=op.name, flat=flat))
-            elif op.name in stages:
-                self._add_stage(op, stages[op.name][1:])
+            elif op.name in ops_of:
+                self._add_stage(op, ops_of[op.name][1:])
         producer, stream = self.streams[network.output]
         self._link(producer, self.sink, stream)
         interval = max(stage.timing.ideal_interval for stage in self.stages)
