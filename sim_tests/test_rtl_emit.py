@@ -228,7 +228,7 @@ def yosys_reads(seed: int, folder: Path) -> set[StageKind]:
 
 def test_yosys_reads_what_is_emitted(tmp_path: Path) -> None:
     """No latch, no second driver, no missing module, in designs that have every stage."""
-    kinds = set().union(*(yosys_reads(seed, tmp_path / str(seed)) for seed in (3, 14, 45)))
+    kinds = set().union(*(yosys_reads(seed, tmp_path / str(seed)) for seed in (0, 4, 19)))
     assert kinds == set(STAGES)
 
 
