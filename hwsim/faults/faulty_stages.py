@@ -152,9 +152,7 @@ class StageEvaluator:
     stage: Stage
     by_step: bool = False
 
-    def __call__(
-        self, inputs: list[np.ndarray], first: int, history: History
-    ) -> list[np.ndarray]:
+    def __call__(self, inputs: list[np.ndarray], first: int, history: History) -> list[np.ndarray]:
         """What each op of the stage yields, in order; what a stage without ops passes on.
 
         inputs: maps as the FIFOs pass them on, of frames ``first`` onwards since reset. history:
