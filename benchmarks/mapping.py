@@ -22,7 +22,6 @@ from hwsim.accelerator import (
     simulate,
     smallest_depths,
 )
-from hwsim.accelerator.fields import image
 from hwsim.config.energy_table import EnergyTable
 from hwsim.config.loader import load_config
 
@@ -57,7 +56,7 @@ def main() -> None:
 
     def images() -> None:
         for memory in memory_list(pipeline):
-            image(pipeline, memory)
+            pipeline.image(memory)
 
     print(f"{args.design}: {len(pipeline.stages)} stages, {len(pipeline.fifos)} FIFOs")
     print(f"configuration with its energy: {least(args.repeats, configuration):.1f} ms")
