@@ -155,7 +155,7 @@ class Map:
          "in protected words are not simulated"),
         ({"chip": chip("write_failure", 0), "protection": parse_protection("secded")}, ChipError,
          "conv1.window: protection secded is for faults of reading; write failures in protected "
-         "words are not simulated: protect weight and constants, or nothing"),
+         "words are not simulated: protect weight, constants, table, or nothing"),
         ({"chip": Map(chip("flip", 0).faults_at("a", 3, 3, 0.1)), "memories": ["fifo"]}, ChipError,
          "fifo.input__conv1: has 5 words of 8 bits, its faults are of 3 words of 3 bits"),
     ],

@@ -325,7 +325,7 @@ def _memory_faults(
     if faults.on_write and checks and len(faults):
         raise ChipError(
             f"{memory.name}: protection {code.name} is for faults of reading; write failures in "
-            f"protected words are not simulated: protect {' and '.join(STORES)}, or nothing"
+            f"protected words are not simulated: protect {', '.join(STORES)}, or nothing"
         )
     transient = faults.errs < ALWAYS and len(faults) > 0
     if transient and checks:
