@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hwsim.models.memory import Memory, TapMemory, WeightMemory
 from hwsim.models.quantize import WEIGHT_REACH, floor_clamp, quantize_weight, straight_through
 from hwsim.network import Alphabet, TensorType, hard_swish
-from hwsim.network.lookups import tabulate
+from hwsim.network.tabulate import tabulate
 
 INTEGER_NORM_EPSILON = 1.0
 """Added to the variance of integer accumulators.

@@ -72,7 +72,7 @@ def cells(pipeline: Pipeline, depths: dict[str, int]) -> int:
 
 
 def test_trying_all_depths_from_reset_finds_the_same() -> None:
-    """But for a few networks, of which none gets slower.
+    """But for one network in twenty at most, of which none gets slower.
 
     Tries from reset refuse depths with which the frames of a short run come unevenly, though
     they come as often in the long run.
@@ -86,7 +86,7 @@ def test_trying_all_depths_from_reset_finds_the_same() -> None:
         same += found == tried
         cells_found += cells(pipeline, found)
         cells_tried += cells(pipeline, tried)
-    assert same >= 117
+    assert same >= 114
     assert cells_found <= cells_tried
 
 

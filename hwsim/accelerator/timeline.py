@@ -77,7 +77,7 @@ def timeline(
 
 
 MAX_FRAMES = 64
-"""Longest run in which ``steady_timeline`` looks for the steady state."""
+"""Frames after which ``steady_timeline`` takes what it has, once the FIFOs can be full."""
 
 
 def steady_timeline(pipeline: Pipeline, bins: int = 200) -> Timeline:
@@ -86,16 +86,24 @@ def steady_timeline(pipeline: Pipeline, bins: int = 200) -> Timeline:
     The span runs from the cycle after one frame's last output to the next frame's last output.
     Raises DeadlockError as ``simulate`` does.
     """
-    frames = 4
+    # The source may run ahead until it has filled every FIFO.
+    held = sum(-(-fifo.depth // fifo.stream.frame_beats) for fifo in pipeline.fifos)
+    frames, most = 4, MAX_FRAMES + 2 * held
     while True:
         report = simulate(pipeline, frames)
-        last = _steady_frame(report)
-        if last or frames >= MAX_FRAMES:
-            break
+        steady = _steady_frame(report)
+        last = steady or frames // 2
+        first = report.frame_last_output[last - 1] + 1
+        lines = timeline(pipeline, frames, bins, first, report.frame_last_output[last])
+        if frames >= most or (steady is not None and _holds_a_frame(pipeline, lines)):
+            return lines
         frames *= 2
-    last = last or frames // 2
-    first = report.frame_last_output[last - 1] + 1
-    return timeline(pipeline, frames, bins, first, report.frame_last_output[last])
+
+
+def _holds_a_frame(pipeline: Pipeline, lines: Timeline) -> bool:
+    """Whether every stage does the work of one frame: ends may come evenly by chance before."""
+    steps = [stage.timing.frame_steps for stage in pipeline.stages]
+    return bool(lines.busy.sum(axis=1).tolist() == steps)
 
 
 def _steady_frame(report: CycleReport) -> int | None:

@@ -1,6 +1,6 @@
 """The integer network: all parts behind training see only this network (docs/ir.md)."""
 
-from hwsim.network.lookups import hard_swish, lookup_of
+from hwsim.network.lookups import lookup_of
 from hwsim.network.network import INPUT, Network, verify
 from hwsim.network.ops import (
     Add,
@@ -20,6 +20,7 @@ from hwsim.network.ops import (
 )
 from hwsim.network.reference import evaluate
 from hwsim.network.storage import SPEC_VERSION, load, network_hash, save
+from hwsim.network.tabulate import hard_swish
 from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for, tap_bits
 
 __all__ = [

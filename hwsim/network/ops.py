@@ -16,13 +16,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hwsim.errors import NetworkError
+from hwsim.network.tabulate import MOST_INDEX_BITS
 from hwsim.network.types import MAX_BITS, Alphabet, TensorType, bits_for
 
 OP_TYPES: dict[str, type[Op]] = {}
 """Every op that a network can have, by its name in files."""
-
-MOST_INDEX_BITS = 8
-"""Widest input of a lookup table."""
 
 MOST_ENTRY_BITS = 16
 """Widest entry of a lookup table."""
