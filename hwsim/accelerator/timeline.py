@@ -94,9 +94,10 @@ def steady_timeline(pipeline: Pipeline, bins: int = 200) -> Timeline:
         steady = _steady_frame(report)
         last = steady or frames // 2
         first = report.frame_last_output[last - 1] + 1
-        lines = timeline(pipeline, frames, bins, first, report.frame_last_output[last])
-        if frames >= most or (steady is not None and _holds_a_frame(pipeline, lines)):
-            return lines
+        if steady is not None or frames >= most:
+            lines = timeline(pipeline, frames, bins, first, report.frame_last_output[last])
+            if frames >= most or _holds_a_frame(pipeline, lines):
+                return lines
         frames *= 2
 
 
