@@ -108,7 +108,9 @@ def energy(report: Report) -> Markup:
         whole = sum(parts.values())
         return Bar(name, segments, f"{quantity(whole * 1e-12, 'J')} ({percent(whole / total, 1)})")
 
-    by_kind = sorted(costs.by_kind(ENERGY, KINDS).items(), key=lambda item: -item[1])
+    # Kinds that the design does not have, as a table, are not drawn.
+    spent = {kind: pj for kind, pj in costs.by_kind(ENERGY, KINDS).items() if pj > 0}
+    by_kind = sorted(spent.items(), key=lambda item: -item[1])
     return report.render(
         "energy.html",
         kinds=bars([bar(kind, {kind: pj}) for kind, pj in by_kind], "Energy by kind"),
