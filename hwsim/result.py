@@ -397,6 +397,25 @@ class Generated(Reported):
     sha256: Sha256
 
 
+def accelerator_target(
+    simulated: Mapping[str, Any], generated: Mapping[str, Any], verification: Mapping[str, Any]
+) -> dict[str, Any]:
+    """An ``AcceleratorTarget`` as plain values, of the figures that its three stages reported.
+
+    simulated, generated, verification: as in ``Simulated``, ``Generated`` and ``Verification``.
+    """
+    return {
+        "kind": "accelerator",
+        "name": "accelerator",
+        "cycles": simulated["accelerator"],
+        **{key: simulated[key] for key in ("design", "stages", "fifos", "memories", "ledger")},
+        "energy": {key: simulated["energy"][key] for key in EnergyTerms.model_fields},
+        "verilog_lines": generated["lines"],
+        "verilog_sha256": generated["sha256"],
+        "verification": verification,
+    }
+
+
 def load_result(path: Path | str) -> Result:
     """Read ``result.json``; raises StorageError naming file and key."""
     return read_json(path, Result)

@@ -110,12 +110,12 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
     from hwsim.cli.provenance import tool_versions
     from hwsim.cli.stages.names import NETWORK, REPORT, VERILOG
     from hwsim.config.loader import config_hash
-    from hwsim.result import EnergyTerms, check_result
+    from hwsim.result import accelerator_target, check_result
     from hwsim.run.workspace import STATE
     from hwsim.version import __version__
 
     f = {name: report.figures for name, report in reports.items()}
-    simulated, verification = f["simulate"], f["verify"]
+    verification = f["verify"]
     correct = verification["correct"]
     document: dict[str, Any] = {
         "hwsim_version": __version__,
@@ -135,19 +135,7 @@ def make_result(config: ExperimentConfig, reports: dict[str, StageReport], folde
         "confusion": f["evaluate"]["confusion"],
         "training": {key: f["train"][key] for key in ("precision", "epochs")},
         "network": {k: v for k, v in f["export"].items() if k != "network_sha256"},
-        "targets": [
-            {
-                "kind": "accelerator",
-                "name": "accelerator",
-                "design": simulated["design"],
-                "cycles": simulated["accelerator"],
-                **{key: simulated[key] for key in ("stages", "fifos", "memories", "ledger")},
-                "energy": {key: simulated["energy"][key] for key in EnergyTerms.model_fields},
-                "verilog_lines": f["generate"]["lines"],
-                "verilog_sha256": f["generate"]["sha256"],
-                "verification": verification,
-            }
-        ],
+        "targets": [accelerator_target(f["simulate"], f["generate"], verification)],
         "files": {"network": NETWORK, "verilog": VERILOG, "report": REPORT},
         "times": [{"name": r.name, "seconds": r.seconds} for r in reports.values()],
     }

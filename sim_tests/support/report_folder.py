@@ -24,7 +24,7 @@ from hwsim.network import (
     network_hash,
     save,
 )
-from hwsim.result import EnergyTerms, check_result
+from hwsim.result import accelerator_target, check_result
 from hwsim.run.figures import simulate_figures
 
 
@@ -166,32 +166,23 @@ def _document(pipeline: Pipeline) -> dict[str, Any]:
 
 def _target(pipeline: Pipeline, figures: dict[str, int]) -> dict[str, Any]:
     simulated = simulate_figures(pipeline, 100.0, EnergyConfig())
-    return {
-        "kind": "accelerator",
-        "name": "accelerator",
-        "design": simulated["design"],
-        "cycles": simulated["accelerator"],
-        **{key: simulated[key] for key in ("stages", "fifos", "memories", "ledger")},
-        "energy": {key: simulated["energy"][key] for key in EnergyTerms.model_fields},
-        "verilog_lines": 4321,
-        "verilog_sha256": "d" * 64,
-        "verification": {
-            "passed": True,
-            "simulator": "verilator",
-            "tests": 2,
-            "images": 16,
-            "outputs_equal": True,
-            "cycles_equal": True,
-            "cycles_simulated": 123456,
-            "correct": 16,
-            "failures": [],
-            "figures": [
-                {"test": test, "figure": name, "predicted": value, "measured": value}
-                for test in ("back_to_back", "gaps_and_stalls")
-                for name, value in figures.items()
-            ],
-        },
+    verification = {
+        "passed": True,
+        "simulator": "verilator",
+        "tests": 2,
+        "images": 16,
+        "outputs_equal": True,
+        "cycles_equal": True,
+        "cycles_simulated": 123456,
+        "correct": 16,
+        "failures": [],
+        "figures": [
+            {"test": test, "figure": name, "predicted": value, "measured": value}
+            for test in ("back_to_back", "gaps_and_stalls")
+            for name, value in figures.items()
+        ],
     }
+    return accelerator_target(simulated, {"lines": 4321, "sha256": "d" * 64}, verification)
 
 
 def _epochs(count: int, best: float) -> list[dict[str, Any]]:
